@@ -1,0 +1,2 @@
+//! Conflict-free replicated data types.
+pub mod operator;

@@ -1,0 +1,126 @@
+//! The one place where bytes from disk or network become an archived record.
+//!
+//! Every caller goes through [`open`]: checksum, then rkyv's checked access, then the protocol's limits. Nothing else in
+//! the crate turns outside bytes into an archived type.
+
+use rkyv::rancor::Failure;
+
+use crate::wire::{
+    event::EventType,
+    frame::{self, FrameError},
+    limits::{MAX_DEPS, MAX_PAYLOAD_BYTES},
+    record::{ArchivedRecordV1, RecordView},
+};
+
+/// Reads the frame at the start of `bytes`: its record, in place, and its length in bytes.
+///
+/// # Errors
+/// Says what is wrong with the bytes: cut short, damaged, of a newer version, or a record that breaks the protocol's
+/// rules.
+pub fn open(bytes: &[u8]) -> Result<(RecordView<'_>, usize), FrameError> {
+    let (record, length) = frame::decode(bytes)?;
+    let archived = rkyv::access::<ArchivedRecordV1<'_>, Failure>(record)
+        .map_err(|_| FrameError::Malformed("its structure does not hold together"))?;
+    let event_type =
+        EventType::from_bytes(archived.event_type).ok_or(FrameError::Malformed("its event type is unknown"))?;
+    if archived.payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(FrameError::PayloadTooLarge(archived.payload.len()));
+    }
+    if archived.deps.len() > MAX_DEPS {
+        return Err(FrameError::TooManyDeps(archived.deps.len()));
+    }
+    if archived.seq.to_native() == 0 {
+        return Err(FrameError::Malformed("sequence numbers start at 1"));
+    }
+    let view = RecordView::new(archived, event_type);
+    let mut previous = None;
+    for dep in view.deps() {
+        if dep.seq == 0 {
+            return Err(FrameError::Malformed("sequence numbers start at 1"));
+        }
+        if dep.author == view.author() {
+            return Err(FrameError::Malformed("it depends on its own author's log, which is implied"));
+        }
+        if previous.is_some_and(|before| before >= dep) {
+            return Err(FrameError::Malformed("its dependencies are not in ascending order"));
+        }
+        previous = Some(dep);
+    }
+    Ok((view, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{
+        clock::Clock,
+        id::{Dot, SubjectId, XaeroID},
+        record::Record,
+    };
+
+    fn frame_of(payload: &[u8], deps: &[Dot]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let record = Record {
+            subject: SubjectId::from([9; 32]),
+            dot: Dot::new(XaeroID::from([1; 32]), 7),
+            clock: Clock::from_millis(1_000),
+            latest_ts: 5,
+            deps,
+            event_type: EventType::ApplicationEvent(30),
+            payload,
+        };
+        frame::encode_into(&mut out, &record).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_record_survives_a_round_trip_at_any_offset() {
+        let deps = [Dot::new(XaeroID::from([2; 32]), 3), Dot::new(XaeroID::from([3; 32]), 1)];
+        for offset in 0..9 {
+            let mut bytes = vec![0xAA; offset];
+            bytes.extend(frame_of(b"payload", &deps));
+            bytes.extend([0xBB; 5]);
+            let (view, length) = open(&bytes[offset..]).unwrap();
+            assert_eq!(length, bytes.len() - offset - 5);
+            assert_eq!(view.payload(), b"payload");
+            assert_eq!(view.deps().collect::<Vec<_>>(), deps);
+            assert_eq!(view.dot(), Dot::new(XaeroID::from([1; 32]), 7));
+            assert_eq!(view.latest_ts(), 5);
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_goes_unnoticed() {
+        let good = frame_of(b"twenty bytes of text", &[]);
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(open(&bad).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn no_shortened_frame_is_read() {
+        let good = frame_of(b"payload", &[]);
+        for length in 0..good.len() {
+            assert!(open(&good[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn the_id_is_the_same_from_the_record_and_from_its_archive() {
+        let deps = [Dot::new(XaeroID::from([2; 32]), 3)];
+        let bytes = frame_of(b"payload", &deps);
+        let (view, _) = open(&bytes).unwrap();
+        let record = Record {
+            subject: view.subject(),
+            dot: view.dot(),
+            clock: view.clock(),
+            latest_ts: view.latest_ts(),
+            deps: &deps,
+            event_type: view.event_type(),
+            payload: view.payload(),
+        };
+        assert_eq!(record.id(&blake3::hash(b"payload")), view.id());
+    }
+}

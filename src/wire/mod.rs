@@ -1,0 +1,19 @@
+//! Everything that has bytes: identifiers, events, clocks, records, frames and keys.
+//!
+//! An application makes an [`Event`](event::Event). Once a subject is durable, the engine turns it into a *record*
+//! ([`record`]): the event together with who wrote it, where it stands in that author's log, when, and what the author
+//! had seen. A record is archived with rkyv and put into a *frame* ([`frame`]): a little-endian header with a checksum,
+//! which is what lies on disk and travels between peers.
+//!
+//! This module depends on nothing else of the crate, reads no clock, and does no input or output. Bytes from outside
+//! become an archived record in one place only ([`archive`]), by checked access, after the checksum was compared.
+
+pub mod archive;
+pub mod clock;
+pub mod event;
+pub mod frame;
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod record;
+pub mod vector;
