@@ -1,0 +1,204 @@
+//! The actor itself.
+
+use std::sync::Arc;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message};
+
+use super::messages::{Acknowledged, Append, Durable, Ingress, Parent};
+use crate::{
+    actors::{
+        bus::PublishError,
+        committer::{
+            thread::Committer,
+            writer::{Batch, LocalBatch, Outcome, Submission},
+        },
+        fault::fault_point,
+        keyring::Keyring,
+        storage::{StorageError, open::SubjectLog},
+        supervise::Token,
+        watch::{ChildKind, DeathWatch, Kill},
+    },
+    wire::id::XaeroID,
+};
+
+/// What an AOF actor works with.
+#[derive(Clone)]
+pub(crate) struct AofEnv {
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) log: Arc<SubjectLog>,
+}
+
+/// Appends one subject's batches to the log.
+pub(crate) struct Aof {
+    env: AofEnv,
+    parent: Parent,
+    incarnation: u64,
+    _watch: DeathWatch,
+}
+
+/// The committer's answer, on its way to the supervisor.
+struct Committed {
+    token: Token,
+    refused: Vec<(XaeroID, usize, PublishError)>,
+    failed: Option<StorageError>,
+}
+
+impl Message for Committed {
+    type Result = ();
+}
+
+impl Aof {
+    pub(crate) fn new(env: AofEnv, parent: Parent, incarnation: u64) -> Self {
+        let watch = DeathWatch { child: ChildKind::Aof, incarnation, supervisor: parent.died.clone() };
+        Self { env, parent, incarnation, _watch: watch }
+    }
+
+    /// Who writes each event, or why not. Only the refused ones are listed.
+    fn resolve(&self, ingress: &Ingress) -> Result<(XaeroID, Vec<(usize, PublishError)>), PublishError> {
+        let Ingress::Local(chunk) = ingress else { return Ok((XaeroID::from([0; 32]), Vec::new())) };
+        let needs_own = chunk.entries.iter().any(|entry| entry.event.author_id.is_none());
+        let own = if needs_own {
+            self.env.keyring.own().map_err(|error| PublishError::Identity(Arc::from(error.to_string())))?
+        } else {
+            XaeroID::from([0; 32])
+        };
+        let mut refused = Vec::new();
+        // Most chunks have one author: it is looked up once.
+        let mut known = None;
+        for (index, entry) in chunk.entries.iter().enumerate() {
+            let Some(author) = entry.event.author_id else { continue };
+            if known == Some(author) {
+                continue;
+            }
+            if self.env.keyring.contains(author) {
+                known = Some(author);
+            } else {
+                refused.push((index, PublishError::UnknownAuthor { id: author }));
+            }
+        }
+        Ok((own, refused))
+    }
+
+    fn submit(&self, batch: Batch, token: Token, reply: impl FnOnce(Result<Outcome, StorageError>) + Send + 'static) {
+        self.env.committer.submit(Submission {
+            log: Arc::clone(&self.env.log),
+            token: token.into(),
+            batch,
+            reply: Box::new(reply),
+        });
+    }
+}
+
+impl Actor for Aof {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        let (parent, log, incarnation) = (self.parent.clone(), Arc::clone(&self.env.log), self.incarnation);
+        self.submit(Batch::Open, Token::default(), move |answer| {
+            if let Some(supervisor) = parent.durable.upgrade() {
+                let result = answer.map(|_| Token::from(log.token()));
+                supervisor.do_send(Durable { incarnation, result });
+            }
+        });
+    }
+}
+
+impl Handler<Append> for Aof {
+    type Result = ();
+
+    fn handle(&mut self, Append { token, ingress }: Append, ctx: &mut Self::Context) {
+        fault_point!(self.env.log.name, "aof.received");
+        let address = ctx.address();
+        let answer = move |refused, failed| address.do_send(Committed { token, refused, failed });
+        let (own, refused) = match self.resolve(&ingress) {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                // Without an own identity none of the batch can be written; the token goes on all the same.
+                self.env.log.publish_token(token.into());
+                let events = settle_local(&ingress, Err(error.clone()));
+                answer(vec![(XaeroID::from([0; 32]), events, error)], None);
+                return;
+            }
+        };
+        fault_point!(self.env.log.name, "aof.resolved");
+        let told = tell_refused(&ingress, &refused);
+        let batch = match &*ingress {
+            Ingress::Local(chunk) => Batch::Local(Arc::new(LocalBatch { chunk: Arc::clone(chunk), own, refused })),
+            Ingress::Foreign { frames, .. } => Batch::Foreign(Arc::clone(frames)),
+            Ingress::Snapshot { fold, row } => Batch::Snapshot { fold: *fold, row: Arc::clone(row) },
+        };
+        self.submit(batch, token, move |result| {
+            let failed = match result {
+                Ok(Outcome::Local(results)) => {
+                    settle_local(&ingress, Ok(results));
+                    None
+                }
+                Ok(Outcome::Foreign(outcomes)) => {
+                    if let Ingress::Foreign { tell, .. } = &*ingress {
+                        tell(Ok(outcomes));
+                    }
+                    None
+                }
+                Ok(Outcome::Done) => None,
+                Err(error) => {
+                    if let Ingress::Foreign { tell, .. } = &*ingress {
+                        tell(Err(error.clone()));
+                    }
+                    settle_local(&ingress, Err(PublishError::from(error.clone())));
+                    Some(error)
+                }
+            };
+            answer(told, failed);
+        });
+        fault_point!(self.env.log.name, "aof.submitted");
+    }
+}
+
+impl Handler<Committed> for Aof {
+    type Result = ();
+
+    fn handle(&mut self, Committed { token, refused, failed }: Committed, _: &mut Self::Context) {
+        fault_point!(self.env.log.name, "aof.acknowledged");
+        if let Some(supervisor) = self.parent.acknowledged.upgrade() {
+            supervisor.do_send(Acknowledged { token, refused, failed });
+        }
+    }
+}
+
+impl Handler<Kill> for Aof {
+    type Result = ();
+
+    fn handle(&mut self, _: Kill, _: &mut Self::Context) {
+        Kill::strike()
+    }
+}
+
+/// Resolves the receipts of a local batch, and says how many events it has.
+fn settle_local(
+    ingress: &Ingress,
+    results: Result<Vec<crate::actors::bus::Outcome>, PublishError>,
+) -> usize {
+    let Ingress::Local(chunk) = ingress else { return 0 };
+    if let Some(receipts) = &chunk.receipts {
+        match results {
+            Ok(results) => receipts.complete(results),
+            Err(error) => receipts.fail(error),
+        };
+    }
+    chunk.entries.len()
+}
+
+/// The refused events of a batch, counted by author.
+fn tell_refused(ingress: &Ingress, refused: &[(usize, PublishError)]) -> Vec<(XaeroID, usize, PublishError)> {
+    let mut told: Vec<(XaeroID, usize, PublishError)> = Vec::new();
+    let Ingress::Local(chunk) = ingress else { return told };
+    for (index, error) in refused {
+        let Some(author) = chunk.entries.get(*index).and_then(|entry| entry.event.author_id) else { continue };
+        match told.iter_mut().find(|(known, ..)| *known == author) {
+            Some((_, count, _)) => *count += 1,
+            None => told.push((author, 1, error.clone())),
+        }
+    }
+    told
+}

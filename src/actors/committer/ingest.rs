@@ -1,0 +1,334 @@
+//! The door for events made elsewhere.
+//!
+//! What comes in is a frame with a given author, sequence number and causal context. It ends in one of five ways, and
+//! every replica judges alike except where the outcome is "later":
+//!
+//! * *stored*: all its causes are in the log, and it is appended after them;
+//! * *duplicate*: the very same event is here already;
+//! * *waiting*: a cause is missing; the frame is kept on disk, and appended as soon as its causes are in;
+//! * *held*: its clock is too far ahead of this machine's wall; kept likewise until the wall gets there;
+//! * *refused*: it breaks a rule of the protocol, and would on every replica; or there is no room to let it wait.
+
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use super::{waiting::Awaits, writer::LogWriter};
+use crate::{
+    actors::storage::{
+        StorageError,
+        head::Head,
+        keys,
+        lmdb::{Reads, Table, WriteTxn},
+        open::SubjectLog,
+        reader::LogReader,
+    },
+    wire::{
+        archive,
+        clock::Clock,
+        frame::FrameError,
+        id::{Dot, EventId, SubjectId},
+        record::RecordView,
+    },
+};
+
+/// An event whose clock is further ahead of the wall than this is held until the wall gets nearer: 24 hours, more than
+/// any mistaken time zone.
+pub const MAX_CLOCK_AHEAD_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What became of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IngestOutcome {
+    /// It is in the log, and durable.
+    Stored(Dot),
+    /// It was in the log already.
+    Duplicate(Dot),
+    /// It is durable, and enters the log when this cause has.
+    Waiting {
+        /// The event.
+        dot: Dot,
+        /// The first of its causes that is missing.
+        missing: Dot,
+    },
+    /// It is durable, and enters the log when this machine's clock gets near its own.
+    Held {
+        /// The event.
+        dot: Dot,
+        /// When, in milliseconds since the Unix epoch.
+        until_ms: u64,
+    },
+    /// It was not taken.
+    Refused(IngestRefusal),
+}
+
+/// Why a frame was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum IngestRefusal {
+    /// The bytes are not a valid frame.
+    #[error("the event cannot be read: {0}")]
+    Frame(#[from] FrameError),
+    /// It belongs elsewhere.
+    #[error("the event is of subject {found}, not of {expected}: send it to the subject that it was made for")]
+    OtherSubject {
+        /// The subject that it was sent to.
+        expected: SubjectId,
+        /// The subject that it names.
+        found: SubjectId,
+    },
+    /// Another event has its author and sequence number.
+    #[error("event {dot} is here with another content: its author's log has forked; keep both as evidence")]
+    Fork {
+        /// The contested place.
+        dot: Dot,
+        /// The event that is here.
+        here: EventId,
+        /// The event that came.
+        there: EventId,
+    },
+    /// Its clock contradicts its causes.
+    #[error("event {dot} has a clock that is not above that of {cause}, which it follows: no engine makes such an event")]
+    ClockBelowCause {
+        /// The event.
+        dot: Dot,
+        /// The cause whose clock is as high or higher.
+        cause: Dot,
+    },
+    /// Too much waits already.
+    #[error("event {dot} misses its cause {missing}, and no more events of this subject may wait: send the causes first, then this again")]
+    NoRoomToWait {
+        /// The event.
+        dot: Dot,
+        /// The first of its causes that is missing.
+        missing: Dot,
+    },
+}
+
+/// The fields of a frame that decide what becomes of it, out of the frame's borrow.
+struct Arrival {
+    dot: Dot,
+    clock: Clock,
+    deps: SmallVec<[Dot; 4]>,
+}
+
+impl Arrival {
+    fn of(record: &RecordView<'_>) -> Self {
+        Self { dot: record.dot(), clock: record.clock(), deps: record.deps().collect() }
+    }
+
+    /// All events that must be in the log before this one.
+    fn causes(&self) -> impl Iterator<Item = Dot> + '_ {
+        let previous = self.dot.seq.checked_sub(1).filter(|seq| *seq > 0);
+        previous.map(|seq| Dot::new(self.dot.author, seq)).into_iter().chain(self.deps.iter().copied())
+    }
+
+    /// What it must wait for, if anything.
+    fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
+        if let Some(missing) = self.causes().find(|cause| !head.has(*cause)) {
+            return Some(Awaits::Cause(missing));
+        }
+        let enters = self.clock.millis().saturating_sub(MAX_CLOCK_AHEAD_MS);
+        (enters > now_ms).then_some(Awaits::Time(enters))
+    }
+}
+
+impl LogWriter {
+    /// Takes one frame.
+    pub(crate) fn ingest(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        log: &SubjectLog,
+        frame: &[u8],
+        now_ms: u64,
+    ) -> Result<IngestOutcome, StorageError> {
+        let refused = |why| Ok(IngestOutcome::Refused(why));
+        let (record, length) = match archive::open(frame) {
+            Ok(opened) => opened,
+            Err(error) => return refused(error.into()),
+        };
+        let Some(frame) = frame.get(..length) else { return refused(FrameError::NotAFrame.into()) };
+        if record.subject() != log.id {
+            return refused(IngestRefusal::OtherSubject { expected: log.id, found: record.subject() });
+        }
+        self.sort_waiting(txn, log.id, now_ms)?;
+        let arrival = Arrival::of(&record);
+        let dot = arrival.dot;
+        let Some(subject) = self.subjects.get(&log.id) else { return refused(FrameError::NotAFrame.into()) };
+        if subject.head.has(dot) {
+            let here = self.find(txn, log.id, dot)?.map(|found| found.0);
+            let there = record.id();
+            return match here {
+                Some(here) if here != there => refused(IngestRefusal::Fork { dot, here, there }),
+                _ => Ok(IngestOutcome::Duplicate(dot)),
+            };
+        }
+        if let Some(awaits) = arrival.awaits(&subject.head, now_ms) {
+            if !subject.waiting.contains(dot) {
+                if !subject.waiting.has_room(frame.len()) {
+                    let missing = match awaits {
+                        Awaits::Cause(missing) => missing,
+                        Awaits::Time(_) => dot,
+                    };
+                    return refused(IngestRefusal::NoRoomToWait { dot, missing });
+                }
+                self.touch(txn, log)?;
+                if let Some(subject) = self.subjects.get_mut(&log.id) {
+                    txn.put(Table::Pending, &keys::pending(subject.head.number, dot), frame)?;
+                    subject.waiting.insert(dot, frame.len(), awaits);
+                }
+            }
+            return Ok(match awaits {
+                Awaits::Cause(missing) => IngestOutcome::Waiting { dot, missing },
+                Awaits::Time(until_ms) => IngestOutcome::Held { dot, until_ms },
+            });
+        }
+        if let Some(cause) = self.cause_above(txn, log.id, &arrival)? {
+            return refused(IngestRefusal::ClockBelowCause { dot, cause });
+        }
+        self.touch(txn, log)?;
+        self.append_frame(txn, log.id, dot, arrival.clock, &arrival.deps, frame)?;
+        self.release(txn, log.id, dot, now_ms)?;
+        Ok(IngestOutcome::Stored(dot))
+    }
+
+    /// Appends what waited for this event, what waited for that, and so on.
+    pub(crate) fn release(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        id: SubjectId,
+        appended: Dot,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        let mut ready = match self.subjects.get_mut(&id) {
+            Some(subject) if !subject.waiting.is_empty() => subject.waiting.take_for_cause(appended).into_vec(),
+            _ => return Ok(()),
+        };
+        while let Some(dot) = ready.pop() {
+            if self.admit(txn, id, dot, now_ms)? {
+                if let Some(subject) = self.subjects.get_mut(&id) {
+                    ready.extend(subject.waiting.take_for_cause(dot));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the held events whose time has come.
+    pub(crate) fn release_held(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        id: SubjectId,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        if self.subjects.get(&id).is_none_or(|subject| subject.waiting.is_empty()) {
+            return Ok(());
+        }
+        self.sort_waiting(txn, id, now_ms)?;
+        let due = self.subjects.get_mut(&id).map(|subject| subject.waiting.take_due(now_ms)).unwrap_or_default();
+        for dot in due {
+            if self.admit(txn, id, dot, now_ms)? {
+                self.release(txn, id, dot, now_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an event is held whose time has come.
+    pub(crate) fn has_due(&self, now_ms: u64) -> bool {
+        self.subjects.values().any(|subject| subject.waiting.next_due().is_some_and(|due| due <= now_ms))
+    }
+
+    /// Appends the held events of all subjects whose time has come.
+    pub(crate) fn release_all_held(&mut self, txn: &mut WriteTxn<'_>, now_ms: u64) -> Result<(), StorageError> {
+        let ids: Vec<SubjectId> = self.subjects.keys().copied().collect();
+        ids.into_iter().try_for_each(|id| self.release_held(txn, id, now_ms))
+    }
+
+    /// Looks again at an event that waits: appends it, or notes what it waits for now. `true` where it was appended.
+    fn admit(&mut self, txn: &mut WriteTxn<'_>, id: SubjectId, dot: Dot, now_ms: u64) -> Result<bool, StorageError> {
+        let Some(subject) = self.subjects.get(&id) else { return Ok(false) };
+        let key = keys::pending(subject.head.number, dot);
+        let Some(frame) = txn.get(Table::Pending, &key)?.map(<[u8]>::to_vec) else { return Ok(false) };
+        let arrival = match archive::open(&frame) {
+            Ok((record, _)) => Arrival::of(&record),
+            Err(error) => {
+                tracing::error!(%dot, %error, "an event that waited for its causes is damaged and stays aside");
+                return Ok(false);
+            }
+        };
+        let already = subject.head.has(dot);
+        let awaits = arrival.awaits(&subject.head, now_ms).filter(|_| !already);
+        if let Some(awaits) = awaits {
+            if let Some(subject) = self.subjects.get_mut(&id) {
+                subject.waiting.insert(dot, frame.len(), awaits);
+            }
+            return Ok(false);
+        }
+        let wrong_clock = if already { None } else { self.cause_above(txn, id, &arrival)? };
+        txn.delete(Table::Pending, &key)?;
+        if let Some(subject) = self.subjects.get_mut(&id) {
+            subject.waiting.remove(dot);
+        }
+        if already {
+            return Ok(false);
+        }
+        if let Some(cause) = wrong_clock {
+            tracing::warn!(%dot, %cause, "refused an event that waited: its clock is not above that of its cause");
+            return Ok(false);
+        }
+        self.touch_known(id);
+        self.append_frame(txn, id, dot, arrival.clock, &arrival.deps, &frame)?;
+        Ok(true)
+    }
+
+    /// Finds out what the events read from disk wait for.
+    fn sort_waiting(&mut self, txn: &mut WriteTxn<'_>, id: SubjectId, now_ms: u64) -> Result<(), StorageError> {
+        let Some(subject) = self.subjects.get_mut(&id) else { return Ok(()) };
+        for dot in subject.waiting.take_unsorted() {
+            if self.admit(txn, id, dot, now_ms)? {
+                self.release(txn, id, dot, now_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first cause whose clock is not below that of the event.
+    fn cause_above(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        id: SubjectId,
+        arrival: &Arrival,
+    ) -> Result<Option<Dot>, StorageError> {
+        let Some(subject) = self.subjects.get(&id) else { return Ok(None) };
+        if arrival.clock > subject.head.clock {
+            return Ok(None);
+        }
+        let causes: SmallVec<[Dot; 5]> = arrival.causes().collect();
+        for cause in causes {
+            let clock = match self.subjects.get(&id).map(|subject| subject.head.author(cause.author).1) {
+                Some(author) if author.seq == cause.seq => Some(author.clock),
+                _ => self.find(txn, id, cause)?.map(|found| found.1),
+            };
+            if clock.is_some_and(|clock| clock >= arrival.clock) {
+                return Ok(Some(cause));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Id and clock of an event in the log.
+    fn find(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        id: SubjectId,
+        dot: Dot,
+    ) -> Result<Option<(EventId, Clock)>, StorageError> {
+        // What this transaction appended is found in the table only.
+        self.flush(txn)?;
+        let Some(subject) = self.subjects.get(&id) else { return Ok(None) };
+        let (slot, author) = subject.head.author(dot.author);
+        let txn: &WriteTxn<'_> = txn;
+        let found = LogReader::new(txn).by_seq(subject.head.number, slot, &author, dot.seq)?;
+        Ok(found.map(|stored| (stored.record.id(), stored.record.clock())))
+    }
+}

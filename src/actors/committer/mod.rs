@@ -1,0 +1,23 @@
+//! The committer: the one thread of a node that writes, and the group commit.
+//!
+//! AOF actors of all subjects hand their batches to one queue. The committer takes whatever is there, appends it in one
+//! transaction, and syncs once. Under load the groups grow by themselves, and an idle node commits a single event at once.
+//!
+//! * [`writer`] appends: sequence numbers, clocks, causal dependencies, links, index rows. It owns the heads of all
+//!   subjects in use.
+//! * [`ingest`] is the same door for events made elsewhere, with [`waiting`] for those whose causes are missing.
+//! * [`recover`] brings the writer back to what is durable, after a start as after a failed or interrupted commit.
+//! * [`thread`] is the loop: groups, panics, replies.
+//!
+//! # Invariants
+//!
+//! A batch is committed whole or not at all. It is answered only after the commit returned. After any failure the writer
+//! forgets all it believed and reads it again from disk, so there is one way to get to a state, not two.
+
+pub(crate) mod ingest;
+pub(crate) mod recover;
+pub(crate) mod thread;
+pub(crate) mod waiting;
+pub(crate) mod writer;
+
+pub use ingest::{IngestOutcome, IngestRefusal};

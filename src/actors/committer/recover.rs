@@ -1,0 +1,97 @@
+//! What is durable, read back: at start, and after every commit that did not end well.
+
+use std::sync::Arc;
+
+use super::{
+    waiting::Waiting,
+    writer::{CHECKPOINT_KEY, LogWriter, Subject, extent},
+};
+use crate::{
+    actors::storage::{
+        StorageError, Store,
+        head::Head,
+        keys::SubjectNumber,
+        lmdb::{Reads, Table},
+        open::SubjectLog,
+        reader::LogReader,
+    },
+    wire::id::SubjectId,
+};
+
+impl LogWriter {
+    /// The writer as of what is on disk: the heads of the checkpoint, and the log after it replayed.
+    pub(crate) fn recover(store: Arc<Store>) -> Result<Self, StorageError> {
+        let mut writer = Self::new(Arc::clone(&store));
+        let txn = store.env.read()?;
+        if let Some((key, _)) = txn.last(Table::Subjects)? {
+            let last = SubjectNumber::from_key(key).ok_or_else(|| damaged("subjects", key))?;
+            writer.next_number = last.0.saturating_add(1);
+        }
+        if let Some(row) = txn.get(Table::Meta, CHECKPOINT_KEY)? {
+            let row = row.try_into().map_err(|_| damaged("meta", CHECKPOINT_KEY))?;
+            writer.checkpoint = u64::from_le_bytes(row);
+        }
+        let mut reader = LogReader::new(&txn);
+        writer.next = reader.end()?;
+        let mut replayed = 0_u64;
+        reader.from(writer.checkpoint, &mut |stored| {
+            let id = stored.record.subject();
+            writer.load(&txn, id)?;
+            if let Some(subject) = writer.subjects.get_mut(&id) {
+                subject.dirty = true;
+                let record = stored.record;
+                subject.head.apply(stored.position, record.dot(), record.clock(), record.deps());
+            }
+            replayed = replayed.saturating_add(1);
+            Ok(true)
+        })?;
+        tracing::debug!(events = writer.next, replayed, "recovered the log");
+        // Whoever follows a log sees what is durable, no more and no less.
+        for (id, subject) in &writer.subjects {
+            if let Some(log) = store.known_log(*id) {
+                log.publish(Some(subject.head.number), extent(&subject.head));
+            }
+        }
+        Ok(writer)
+    }
+
+    /// Brings the subject's head into memory.
+    pub(crate) fn load(&mut self, txn: &impl Reads, id: SubjectId) -> Result<(), StorageError> {
+        if self.subjects.contains_key(&id) {
+            return Ok(());
+        }
+        let number = match txn.get(Table::SubjectNumbers, id.as_bytes())? {
+            Some(row) => Some(SubjectNumber::from_key(row).ok_or_else(|| damaged("subject numbers", id.as_bytes()))?),
+            None => None,
+        };
+        let (head, waiting) = match number {
+            Some(number) => {
+                let head = match txn.get(Table::Heads, &number.key())? {
+                    Some(row) => Head::decode(number, id, row).ok_or_else(|| damaged("heads", &number.key()))?,
+                    None => Head::new(number, id),
+                };
+                (head, Waiting::load(txn, number)?)
+            }
+            None => {
+                let number = SubjectNumber(self.next_number);
+                self.next_number = self.next_number.saturating_add(1);
+                (Head::new(number, id), Waiting::default())
+            }
+        };
+        let subject = Subject { head, waiting, dirty: false, recorded: number.is_some(), touched: false };
+        self.subjects.insert(id, subject);
+        Ok(())
+    }
+
+    /// Tells the log's holders how far it reaches.
+    pub(crate) fn announce(&self, log: &SubjectLog) {
+        if let Some(subject) = self.subjects.get(&log.id) {
+            let number = subject.recorded.then_some(subject.head.number);
+            log.publish(number, extent(&subject.head));
+        }
+    }
+}
+
+pub(crate) fn damaged(table: &'static str, key: &[u8]) -> StorageError {
+    StorageError::DamagedRow { table, key: data_encoding::HEXLOWER.encode(key) }
+}

@@ -1,0 +1,292 @@
+//! Blocks: the events of one commit, packed into one value of the log.
+//!
+//! A put per event would cost more than all the rest of a publish. A block costs one put for hundreds of events, is
+//! read in order at the speed of memory, and finds its n-th entry by a table. All numbers are little-endian.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | CRC32C of the position of the first entry, then of all up to the first entry |
+//! | 4 | 4 | number of entries, n |
+//! | 8 | 4 n | offset of each entry from the start of the block |
+//! | 8 + 4 n | | the entries |
+//!
+//! An entry:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | CRC32C of the entry's position, then of the next 24 bytes |
+//! | 4 | 8 | ordinal of the event in its subject, from 0 |
+//! | 12 | 8 | link to the previous event of the subject |
+//! | 20 | 8 | link to the previous event of the author in the subject |
+//! | 28 | | the [frame](crate::wire::frame), which has its own checksum |
+//!
+//! A link is a position plus one, so that 0 is "none". The checksums cover the position, so that a block that a damaged
+//! page brings to the wrong place is noticed.
+
+use crate::wire::{
+    archive,
+    frame::FrameError,
+    record::RecordView,
+};
+
+/// A block is closed when it has this many bytes. Large enough that half a page lost at its end is nothing, small enough
+/// that a single event is read without touching much else.
+pub(crate) const BLOCK_BYTES: usize = 256 << 10;
+
+const CRC: usize = 4;
+const BLOCK_HEADER: usize = 8;
+const OFFSET: usize = 4;
+const ENTRY_HEADER: usize = 28;
+
+/// A position plus one; zero is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Link(u64);
+
+impl Link {
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) const fn to(position: u64) -> Self {
+        Self(position.saturating_add(1))
+    }
+
+    pub(crate) const fn position(self) -> Option<u64> {
+        self.0.checked_sub(1)
+    }
+
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+/// Where an event stands in its subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Links {
+    /// How many events of the subject come before it in this node's log.
+    pub(crate) ordinal: u64,
+    /// The previous event of the subject.
+    pub(crate) subject: Link,
+    /// The previous event of the author in the subject.
+    pub(crate) author: Link,
+}
+
+/// Gathers the entries of a block.
+#[derive(Default)]
+pub(crate) struct BlockBuilder {
+    offsets: Vec<u32>,
+    entries: Vec<u8>,
+}
+
+impl BlockBuilder {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        u64::try_from(self.offsets.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the block is as large as blocks get.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= BLOCK_BYTES
+    }
+
+    /// Appends an entry whose frame `write` puts into the buffer. Where it fails, nothing is appended.
+    pub(crate) fn append<E>(
+        &mut self,
+        position: u64,
+        links: Links,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.entries.len();
+        let mut header = [0; ENTRY_HEADER];
+        if let Some((crc, fields)) = header.split_first_chunk_mut::<CRC>() {
+            let numbers = [links.ordinal, links.subject.0, links.author.0];
+            for (slot, number) in fields.chunks_exact_mut(8).zip(numbers) {
+                slot.copy_from_slice(&number.to_le_bytes());
+            }
+            *crc = entry_crc(position, fields).to_le_bytes();
+        }
+        self.entries.extend_from_slice(&header);
+        if let Err(error) = write(&mut self.entries) {
+            self.entries.truncate(start);
+            return Err(error);
+        }
+        self.offsets.push(u32::try_from(start).unwrap_or(u32::MAX));
+        Ok(())
+    }
+
+    /// The block's bytes, in two parts, for the block whose first entry has position `first`. Clears nothing.
+    pub(crate) fn parts(&self, first: u64, head: &mut Vec<u8>) -> usize {
+        head.clear();
+        head.extend_from_slice(&[0; CRC]);
+        head.extend_from_slice(&u32::try_from(self.offsets.len()).unwrap_or(u32::MAX).to_le_bytes());
+        let base = u32::try_from(BLOCK_HEADER + OFFSET * self.offsets.len()).unwrap_or(u32::MAX);
+        for offset in &self.offsets {
+            head.extend_from_slice(&offset.saturating_add(base).to_le_bytes());
+        }
+        if let Some((crc, covered)) = head.split_first_chunk_mut::<CRC>() {
+            *crc = block_crc(first, covered).to_le_bytes();
+        }
+        head.len() + self.entries.len()
+    }
+
+    pub(crate) fn entries(&self) -> &[u8] {
+        &self.entries
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.offsets.clear();
+        self.entries.clear();
+    }
+}
+
+/// A block, read in place, its table checked.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockView<'t> {
+    first: u64,
+    table: &'t [u8],
+    bytes: &'t [u8],
+}
+
+/// An event in the log, read in place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored<'t> {
+    /// Its position in the node's log.
+    pub(crate) position: u64,
+    /// Where it stands in its subject.
+    pub(crate) links: Links,
+    /// The record.
+    pub(crate) record: RecordView<'t>,
+    /// The frame around the record.
+    pub(crate) frame: &'t [u8],
+}
+
+const MALFORMED: FrameError = FrameError::Malformed("the block around it is damaged");
+
+impl<'t> BlockView<'t> {
+    /// Checks the table of the block under the key `first`.
+    pub(crate) fn open(first: u64, bytes: &'t [u8]) -> Result<Self, FrameError> {
+        let (header, rest) = bytes.split_first_chunk::<BLOCK_HEADER>().ok_or(MALFORMED)?;
+        let [c0, c1, c2, c3, n0, n1, n2, n3] = *header;
+        let count = usize::try_from(u32::from_le_bytes([n0, n1, n2, n3])).map_err(|_| MALFORMED)?;
+        let table = rest.get(..count.checked_mul(OFFSET).ok_or(MALFORMED)?).ok_or(MALFORMED)?;
+        let covered = bytes.get(CRC..BLOCK_HEADER + table.len()).ok_or(MALFORMED)?;
+        let (expected, found) = (u32::from_le_bytes([c0, c1, c2, c3]), block_crc(first, covered));
+        if expected != found {
+            return Err(FrameError::Checksum { expected, found });
+        }
+        Ok(Self { first, table, bytes })
+    }
+
+    /// The position after the block's last entry.
+    pub(crate) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::try_from(self.table.len() / OFFSET).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn contains(&self, position: u64) -> bool {
+        self.first <= position && position < self.end()
+    }
+
+    /// The links of the entry at `position`, without looking at its frame.
+    pub(crate) fn links(&self, position: u64) -> Result<Links, FrameError> {
+        Ok(self.entry(position)?.0)
+    }
+
+    /// The entry at `position`, its frame checked.
+    pub(crate) fn stored(&self, position: u64) -> Result<Stored<'t>, FrameError> {
+        let (links, frame) = self.entry(position)?;
+        let (record, length) = archive::open(frame)?;
+        let frame = frame.get(..length).ok_or(MALFORMED)?;
+        Ok(Stored { position, links, record, frame })
+    }
+
+    fn entry(&self, position: u64) -> Result<(Links, &'t [u8]), FrameError> {
+        let index = usize::try_from(position.wrapping_sub(self.first)).map_err(|_| MALFORMED)?;
+        let at = index.checked_mul(OFFSET).and_then(|at| self.table.get(at..)).ok_or(MALFORMED)?;
+        let offset = u32::from_le_bytes(*at.first_chunk().ok_or(MALFORMED)?);
+        let bytes = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..)).ok_or(MALFORMED)?;
+        let (header, frame) = bytes.split_first_chunk::<ENTRY_HEADER>().ok_or(MALFORMED)?;
+        let (crc, fields) = header.split_first_chunk::<CRC>().ok_or(MALFORMED)?;
+        let (expected, found) = (u32::from_le_bytes(*crc), entry_crc(position, fields));
+        if expected != found {
+            return Err(FrameError::Checksum { expected, found });
+        }
+        let mut numbers = fields.chunks_exact(8).map(|n| n.try_into().map(u64::from_le_bytes));
+        let mut next = || numbers.next().and_then(Result::ok).ok_or(MALFORMED);
+        Ok((Links { ordinal: next()?, subject: Link(next()?), author: Link(next()?) }, frame))
+    }
+}
+
+fn entry_crc(position: u64, fields: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&position.to_le_bytes()), fields)
+}
+
+fn block_crc(first: u64, covered: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&first.to_le_bytes()), covered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{
+        clock::Clock,
+        event::EventType,
+        frame,
+        id::{Dot, SubjectId, XaeroID},
+        record::Record,
+    };
+
+    fn block(first: u64, count: u64) -> Vec<u8> {
+        let mut builder = BlockBuilder::default();
+        for n in 0..count {
+            let links = Links { ordinal: n, subject: Link::to(n), author: Link::NONE };
+            let record = Record {
+                subject: SubjectId::from([1; 32]),
+                dot: Dot::new(XaeroID::from([2; 32]), n + 1),
+                clock: Clock::from_millis(n),
+                latest_ts: n,
+                deps: &[],
+                event_type: EventType::ApplicationEvent(1),
+                payload: &n.to_le_bytes(),
+            };
+            builder.append(first + n, links, |out| frame::encode_into(out, &record).map(drop)).unwrap();
+        }
+        let mut bytes = Vec::new();
+        builder.parts(first, &mut bytes);
+        bytes.extend_from_slice(builder.entries());
+        bytes
+    }
+
+    #[test]
+    fn every_entry_of_a_block_is_found_at_its_position() {
+        let bytes = block(100, 5);
+        let view = BlockView::open(100, &bytes).unwrap();
+        assert_eq!(view.end(), 105);
+        for n in 0..5 {
+            let stored = view.stored(100 + n).unwrap();
+            assert_eq!((stored.links.ordinal, stored.record.seq()), (n, n + 1));
+        }
+        assert!(view.stored(105).is_err());
+        assert!(view.stored(99).is_err());
+    }
+
+    #[test]
+    fn a_block_in_the_wrong_place_is_noticed() {
+        assert!(matches!(BlockView::open(101, &block(100, 2)), Err(FrameError::Checksum { .. })));
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_block_goes_unnoticed() {
+        let good = block(7, 3);
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let all = BlockView::open(7, &bad).and_then(|view| (7..10).try_for_each(|p| view.stored(p).map(drop)));
+            assert!(all.is_err(), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The only module that touches LMDB.
+//!
+//! lmdb-rkv is sound by discipline only: its iterators outlive cursors and its cursors outlive transactions. The
+//! discipline is here. Cursors live inside one function each, every slice that is handed out borrows the transaction,
+//! and the map is never resized. Full sync is never switched off.
+
+use std::{os::raw::c_int, path::Path};
+
+use lmdb::{
+    Cursor, Database, DatabaseFlags, Environment, EnvironmentFlags, Error as LmdbError, RoTransaction, RwTransaction,
+    Transaction, WriteFlags,
+};
+use lmdb_rkv_sys as ffi;
+
+use super::error::StorageError;
+
+/// Read transactions open at once, over all threads and processes: one for each worker, with room to spare.
+const MAX_READERS: u32 = 1024;
+
+/// The tables of the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// Facts about the whole directory.
+    Meta,
+    /// Position of the first event → block.
+    Log,
+    /// Subject number → identifier, name.
+    Subjects,
+    /// Subject identifier → subject number.
+    SubjectNumbers,
+    /// Subject number → head, as of the checkpoint.
+    Heads,
+    /// Subject number, ordinal / 64 → position.
+    SubjectIndex,
+    /// Subject number, author's slot, sequence number / 64 → position.
+    AuthorIndex,
+    /// Subject number, author, sequence number → frame that waits for its causes or its time.
+    Pending,
+    /// Subject number, name of the fold → state.
+    Snapshots,
+}
+
+const TABLES: [(Table, &str); 9] = [
+    (Table::Meta, "meta"),
+    (Table::Log, "log"),
+    (Table::Subjects, "subjects"),
+    (Table::SubjectNumbers, "subject_numbers"),
+    (Table::Heads, "heads"),
+    (Table::SubjectIndex, "subject_index"),
+    (Table::AuthorIndex, "author_index"),
+    (Table::Pending, "pending"),
+    (Table::Snapshots, "snapshots"),
+];
+
+/// An open environment.
+pub(crate) struct Env {
+    env: Environment,
+    tables: [Database; TABLES.len()],
+    map_size: usize,
+}
+
+impl Env {
+    /// Opens or creates the environment in an existing directory.
+    pub(crate) fn open(dir: &Path, map_size: usize) -> Result<Self, StorageError> {
+        let env = Environment::new()
+            .set_flags(EnvironmentFlags::NO_TLS)
+            .set_max_dbs(u32::try_from(TABLES.len()).unwrap_or(u32::MAX))
+            .set_max_readers(MAX_READERS)
+            .set_map_size(map_size)
+            .open_with_permissions(dir, 0o600)
+            .map_err(|error| match error {
+                LmdbError::Invalid | LmdbError::VersionMismatch => StorageError::DamagedFile {
+                    path: dir.join("data.mdb"),
+                    what: "a meta page is not one of LMDB's".to_owned(),
+                },
+                LmdbError::Other(libc::EACCES | libc::EROFS | libc::EPERM) => StorageError::NotWritable {
+                    path: dir.to_owned(),
+                    source: std::sync::Arc::new(std::io::Error::from_raw_os_error(match error {
+                        LmdbError::Other(code) => code,
+                        _ => libc::EACCES,
+                    })),
+                },
+                other => translate("opening the environment", map_size, other),
+            })?;
+        let mut dead: c_int = 0;
+        // SAFETY: the environment is open, and the pointer is to a local.
+        unsafe { ffi::mdb_reader_check(env.env(), &raw mut dead) };
+        if dead > 0 {
+            tracing::info!(dead, "released the read transactions of processes that have ended");
+        }
+        let mut opened = Vec::with_capacity(TABLES.len());
+        for (_, name) in TABLES {
+            let table = match env.open_db(Some(name)) {
+                Ok(table) => table,
+                Err(LmdbError::NotFound) => env
+                    .create_db(Some(name), DatabaseFlags::empty())
+                    .map_err(|e| translate("creating a table", map_size, e))?,
+                Err(error) => return Err(translate("opening a table", map_size, error)),
+            };
+            opened.push(table);
+        }
+        let tables = opened.try_into().map_err(|_| StorageError::Engine {
+            action: "opening the tables",
+            reason: "their number does not match".to_owned(),
+        })?;
+        Ok(Self { env, tables, map_size })
+    }
+
+    /// A consistent view of what is durable now.
+    pub(crate) fn read(&self) -> Result<ReadTxn<'_>, StorageError> {
+        let txn = self.env.begin_ro_txn().map_err(|e| translate("beginning to read", self.map_size, e))?;
+        Ok(ReadTxn { env: self, txn })
+    }
+
+    /// The write transaction. Only the committer calls this: a second one on the same thread would wait for ever.
+    pub(crate) fn write(&self) -> Result<WriteTxn<'_>, StorageError> {
+        let txn = self.env.begin_rw_txn().map_err(|e| translate("beginning to write", self.map_size, e))?;
+        Ok(WriteTxn { env: self, txn })
+    }
+
+    /// Bytes that the newest commit's pages span: what the data file must at least have.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let pages = self.env.info().map_or(0, |info| info.last_pgno().saturating_add(1));
+        let page = self.env.stat().map_or(4096, |stat| stat.page_size());
+        u64::try_from(pages).unwrap_or(u64::MAX).saturating_mul(u64::from(page))
+    }
+
+    pub(crate) const fn map_size(&self) -> usize {
+        self.map_size
+    }
+
+    fn db(&self, table: Table) -> Database {
+        // The tables are in the order of the enum.
+        #[expect(clippy::indexing_slicing, reason = "every variant has a table, and no number comes from outside")]
+        self.tables[table as usize]
+    }
+}
+
+/// What both kinds of transaction can read.
+pub(crate) trait Reads {
+    /// The value under `key`.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError>;
+
+    /// The row with the largest key that is not above `key`.
+    fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Row<'_>>, StorageError>;
+
+    /// The row with the largest key.
+    fn last(&self, table: Table) -> Result<Option<Row<'_>>, StorageError>;
+
+    /// Visits the rows from `from` on, in order of their keys, until `visit` returns `false`.
+    fn scan<'t>(
+        &'t self,
+        table: Table,
+        from: &[u8],
+        visit: &mut dyn FnMut(&'t [u8], &'t [u8]) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError>;
+}
+
+/// Key and value.
+pub(crate) type Row<'t> = (&'t [u8], &'t [u8]);
+
+/// A read transaction. Holds its view of the data until dropped, so that pages cannot be reused: keep it short.
+pub(crate) struct ReadTxn<'e> {
+    env: &'e Env,
+    txn: RoTransaction<'e>,
+}
+
+/// The write transaction. Dropped without a commit it leaves nothing behind.
+pub(crate) struct WriteTxn<'e> {
+    env: &'e Env,
+    txn: RwTransaction<'e>,
+}
+
+impl WriteTxn<'_> {
+    pub(crate) fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
+        self.txn
+            .put(self.env.db(table), &key, &value, WriteFlags::empty())
+            .map_err(|e| translate("writing", self.env.map_size, e))
+    }
+
+    /// Puts a value that consists of several parts, which saves a copy of large ones.
+    pub(crate) fn put_parts(&mut self, table: Table, key: &[u8], parts: &[&[u8]]) -> Result<(), StorageError> {
+        let length = parts.iter().map(|part| part.len()).sum();
+        let mut room = self
+            .txn
+            .reserve(self.env.db(table), &key, length, WriteFlags::empty())
+            .map_err(|e| translate("writing", self.env.map_size, e))?;
+        for part in parts {
+            let (slot, rest) = room.split_at_mut(part.len());
+            slot.copy_from_slice(part);
+            room = rest;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StorageError> {
+        match self.txn.del(self.env.db(table), &key, None) {
+            Ok(()) | Err(LmdbError::NotFound) => Ok(()),
+            Err(error) => Err(translate("deleting", self.env.map_size, error)),
+        }
+    }
+
+    /// Commits with a full sync: when this returns `Ok`, everything put is on disk.
+    pub(crate) fn commit(self) -> Result<(), StorageError> {
+        let map_size = self.env.map_size;
+        self.txn.commit().map_err(|error| match translate("committing", map_size, error) {
+            refusal @ (StorageError::MapFull { .. } | StorageError::DiskFull | StorageError::Poisoned { .. }) => refusal,
+            // A failed sync may have thrown the dirty pages away: reading them back would show what is not on disk.
+            other => StorageError::Poisoned { reason: other.to_string() },
+        })
+    }
+}
+
+macro_rules! reads {
+    ($name:ident) => {
+        impl Reads for $name<'_> {
+            fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
+                match self.txn.get(self.env.db(table), &key) {
+                    Ok(value) => Ok(Some(value)),
+                    Err(LmdbError::NotFound) => Ok(None),
+                    Err(error) => Err(translate("reading", self.env.map_size, error)),
+                }
+            }
+
+            fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Row<'_>>, StorageError> {
+                at_or_before(&self.txn, self.env.db(table), key)
+                    .map_err(|e| translate("seeking", self.env.map_size, e))
+            }
+
+            fn last(&self, table: Table) -> Result<Option<Row<'_>>, StorageError> {
+                let step = || {
+                    let cursor = self.txn.open_ro_cursor(self.env.db(table))?;
+                    row(cursor.get(None, None, ffi::MDB_LAST))
+                };
+                step().map_err(|e| translate("seeking", self.env.map_size, e))
+            }
+
+            fn scan<'t>(
+                &'t self,
+                table: Table,
+                from: &[u8],
+                visit: &mut dyn FnMut(&'t [u8], &'t [u8]) -> Result<bool, StorageError>,
+            ) -> Result<(), StorageError> {
+                let wrong = |e| translate("scanning", self.env.map_size, e);
+                let cursor = self.txn.open_ro_cursor(self.env.db(table)).map_err(wrong)?;
+                let first = if from.is_empty() {
+                    cursor.get(None, None, ffi::MDB_FIRST)
+                } else {
+                    cursor.get(Some(from), None, ffi::MDB_SET_RANGE)
+                };
+                let mut current = row(first).map_err(wrong)?;
+                while let Some((key, value)) = current {
+                    if !visit(key, value)? {
+                        break;
+                    }
+                    current = row(cursor.get(None, None, ffi::MDB_NEXT)).map_err(wrong)?;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+reads!(ReadTxn);
+reads!(WriteTxn);
+
+fn at_or_before<'t, T: Transaction>(txn: &'t T, db: Database, key: &[u8]) -> Result<Option<Row<'t>>, LmdbError> {
+    let cursor = txn.open_ro_cursor(db)?;
+    match row(cursor.get(Some(key), None, ffi::MDB_SET_RANGE))? {
+        Some((found, value)) if found == key => Ok(Some((found, value))),
+        Some(_) => row(cursor.get(None, None, ffi::MDB_PREV)),
+        None => row(cursor.get(None, None, ffi::MDB_LAST)),
+    }
+}
+
+/// What a cursor returned, with "not there" as `None`.
+fn row<'t>(got: Result<(Option<&'t [u8]>, &'t [u8]), LmdbError>) -> Result<Option<Row<'t>>, LmdbError> {
+    match got {
+        Ok((Some(key), value)) => Ok(Some((key, value))),
+        Ok((None, _)) | Err(LmdbError::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn translate(action: &'static str, map_size: usize, error: LmdbError) -> StorageError {
+    match error {
+        LmdbError::MapFull => StorageError::MapFull { map_size: u64::try_from(map_size).unwrap_or(u64::MAX) },
+        // A full disk shows when the pages are written, before the sync and before the meta page that would make
+        // them count: the batch is gone as if it had never been, and the environment goes on.
+        LmdbError::Other(libc::ENOSPC | libc::EDQUOT) => StorageError::DiskFull,
+        LmdbError::Panic => StorageError::Poisoned { reason: "the meta page could not be written".to_owned() },
+        other => StorageError::Engine { action, reason: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_at_or_before_a_key_is_found_between_and_beyond_the_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::open(dir.path(), 1 << 20).unwrap();
+        let mut txn = env.write().unwrap();
+        assert_eq!(txn.at_or_before(Table::Log, &[5]).unwrap(), None);
+        txn.put(Table::Log, &[2], b"two").unwrap();
+        txn.put(Table::Log, &[4], b"four").unwrap();
+        txn.commit().unwrap();
+        let txn = env.read().unwrap();
+        assert_eq!(txn.at_or_before(Table::Log, &[1]).unwrap(), None);
+        assert_eq!(txn.at_or_before(Table::Log, &[2]).unwrap().unwrap().1, b"two");
+        assert_eq!(txn.at_or_before(Table::Log, &[3]).unwrap().unwrap().1, b"two");
+        assert_eq!(txn.at_or_before(Table::Log, &[9]).unwrap().unwrap().1, b"four");
+    }
+}

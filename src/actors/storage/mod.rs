@@ -1,0 +1,34 @@
+//! The node's one storage environment: an LMDB directory that every subject of the node shares.
+//!
+//! One environment, because one group commit then serves thousands of subjects with one fsync. Everything in it hangs on
+//! the *log*: all events of all subjects in the order in which they were committed, under a node-wide increasing
+//! position. LMDB is ten times faster at appending in key order than at any other.
+//!
+//! * [`lmdb`] is the only module that touches the library. No cursor leaves it, and reads hand out slices that live as
+//!   long as their transaction.
+//! * [`lock`] keeps a second process out, and names the first. [`preflight`] looks at the files before LMDB maps them,
+//!   since LMDB trusts them.
+//! * [`block`] is the layout of the log: the frames of one commit, packed, each with its links.
+//! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
+//! * [`reader`] finds events by subject and ordinal, and by author and sequence number.
+//! * [`open`] puts these together into a [`Store`].
+//!
+//! # The log
+//!
+//! A value of the log table is a *block*: events that were committed together, under the position of the first. Each
+//! entry has two back-links, to the previous event of its subject and to the previous one of its author in that
+//! subject. A sparse index holds the position of every 64th event by subject and by author, so that any event is found
+//! in one lookup and at most 63 steps, and no table has random keys.
+
+pub(crate) mod block;
+pub mod error;
+pub(crate) mod head;
+pub(crate) mod keys;
+pub(crate) mod lmdb;
+pub(crate) mod lock;
+pub(crate) mod open;
+pub(crate) mod preflight;
+pub(crate) mod reader;
+
+pub use error::StorageError;
+pub(crate) use open::Store;

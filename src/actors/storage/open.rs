@@ -1,0 +1,201 @@
+//! Opening a data directory: format, lock, files, environment, in this order.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    block::Stored,
+    error::StorageError,
+    keys::{self, SubjectNumber},
+    lmdb::{Env, Reads, Table},
+    lock::DirLock,
+    preflight,
+    reader::{Extent, LogReader},
+};
+use crate::wire::id::SubjectId;
+
+/// The open data directory of a node. Everybody reads through it; only the committer writes.
+pub(crate) struct Store {
+    dir: PathBuf,
+    pub(crate) env: Env,
+    data_file: File,
+    logs: Mutex<HashMap<SubjectId, Weak<SubjectLog>>>,
+    poison: OnceLock<String>,
+    _lock: DirLock,
+}
+
+/// What readers know of one subject's log, and who shares it with the committer.
+pub(crate) struct SubjectLog {
+    pub(crate) id: SubjectId,
+    pub(crate) name: String,
+    published: Mutex<Published>,
+    token: AtomicU64,
+}
+
+/// The part of a log that is durable.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Published {
+    /// The subject's number in this directory, once it has an event.
+    pub(crate) number: Option<SubjectNumber>,
+    /// How far the log reaches.
+    pub(crate) extent: Extent,
+}
+
+impl Store {
+    /// Opens `dir`, and makes it where it is absent.
+    pub(crate) fn open(dir: &Path, map_size: usize) -> Result<Arc<Self>, StorageError> {
+        create(dir)?;
+        let lock = DirLock::take(dir)?;
+        preflight::format(dir)?;
+        preflight::data_file(dir)?;
+        let env = Env::open(dir, map_size)?;
+        let data = dir.join("data.mdb");
+        let data_file = File::open(&data).map_err(|source| StorageError::io("opening", data, source))?;
+        // LMDB syncs its file, but not the directory that the file's name is in.
+        sync_dir(dir)?;
+        Ok(Arc::new(Self {
+            dir: dir.to_owned(),
+            env,
+            data_file,
+            logs: Mutex::default(),
+            poison: OnceLock::new(),
+            _lock: lock,
+        }))
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Which node this is, for the fault points of tests.
+    #[cfg(debug_assertions)]
+    pub(crate) fn scope(&self) -> std::borrow::Cow<'_, str> {
+        self.dir.to_string_lossy()
+    }
+
+    /// The shared part of a subject's log; the committer fills it when it first hears of it.
+    pub(crate) fn log(&self, id: SubjectId, name: &str) -> Arc<SubjectLog> {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = logs.get(&id).and_then(Weak::upgrade) {
+            return log;
+        }
+        let log = Arc::new(SubjectLog {
+            id,
+            name: name.to_owned(),
+            published: Mutex::default(),
+            token: AtomicU64::new(0),
+        });
+        logs.insert(id, Arc::downgrade(&log));
+        log
+    }
+
+    /// The shared part of a subject's log, if anybody holds it.
+    pub(crate) fn known_log(&self, id: SubjectId) -> Option<Arc<SubjectLog>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).get(&id).and_then(Weak::upgrade)
+    }
+
+    /// Forgets the logs that nobody holds.
+    pub(crate) fn forget_unused_logs(&self) {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, log| log.strong_count() > 0);
+    }
+
+    /// Visits the durable events of a subject from ordinal `from`, at most `max`, until `visit` returns `false`.
+    pub(crate) fn read(
+        &self,
+        log: &SubjectLog,
+        from: u64,
+        max: u64,
+        visit: &mut dyn FnMut(Stored<'_>) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
+        // The extent first: the transaction then sees at least that much.
+        let published = log.published();
+        let Some(number) = published.number.filter(|_| from < published.extent.count) else { return Ok(()) };
+        let txn = self.env.read()?;
+        let mut reader = LogReader::new(&txn);
+        reader.subject(number, published.extent, from..from.saturating_add(max), &mut |stored| visit(stored))
+    }
+
+    /// The snapshot of a fold, and how many events it covers.
+    pub(crate) fn snapshot(&self, log: &SubjectLog, fold: &[u8; 32]) -> Result<Option<(u64, Vec<u8>)>, StorageError> {
+        let Some(number) = log.published().number else { return Ok(None) };
+        let txn = self.env.read()?;
+        let Some(row) = txn.get(Table::Snapshots, &keys::snapshot(number, fold))? else { return Ok(None) };
+        Ok(row.split_first_chunk().map(|(covered, state)| (u64::from_le_bytes(*covered), state.to_vec())))
+    }
+
+    /// LMDB does not write pages that a transaction took and gave back, so the file may end before the last page that
+    /// the meta page counts. It is brought to that length, so that a file that is shorter is one that lost something.
+    pub(crate) fn extend_data_file(&self) -> std::io::Result<()> {
+        let used = self.env.used_bytes();
+        if self.data_file.metadata()?.len() < used {
+            File::options().write(true).open(self.dir.join("data.mdb"))?.set_len(used)?;
+        }
+        Ok(())
+    }
+
+    /// From now on nothing is written, and nobody is told otherwise.
+    pub(crate) fn poison(&self, reason: &str) {
+        if self.poison.set(reason.to_owned()).is_ok() {
+            tracing::error!(reason, "the storage takes no more events");
+        }
+    }
+
+    /// Why nothing is written any more, if so.
+    pub(crate) fn poisoned(&self) -> Option<StorageError> {
+        self.poison.get().map(|reason| StorageError::Poisoned { reason: reason.clone() })
+    }
+}
+
+impl SubjectLog {
+    /// What is durable of the log.
+    pub(crate) fn published(&self) -> Published {
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Events in the log.
+    pub(crate) fn count(&self) -> u64 {
+        self.published().extent.count
+    }
+
+    /// The last ingress token whose batch is durable in this run of the process.
+    pub(crate) fn token(&self) -> u64 {
+        self.token.load(Ordering::Acquire)
+    }
+
+    /// For the committer: this much is durable now.
+    pub(crate) fn publish(&self, number: Option<SubjectNumber>, extent: Extent) {
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Published { number, extent };
+    }
+
+    /// For the committer: the batches up to this token are dealt with.
+    pub(crate) fn publish_token(&self, token: u64) {
+        self.token.fetch_max(token, Ordering::AcqRel);
+    }
+}
+
+/// Makes the directory, durable in its parent.
+fn create(dir: &Path) -> Result<(), StorageError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let refuse = |source: std::io::Error| StorageError::NotWritable { path: dir.to_owned(), source: source.into() };
+    let mut builder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir).map_err(refuse)?;
+    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), StorageError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| StorageError::io("syncing", dir, source))
+}

@@ -1,0 +1,165 @@
+//! A look at the files before LMDB maps them.
+//!
+//! LMDB believes its meta pages: a data file that was cut short ends the process with SIGBUS at the first read past the
+//! end, and a damaged root page number does worse. So the two meta pages are checked here against each other and
+//! against the length of the file, through a read-only mapping of just these pages.
+
+use std::{fs::File, io::ErrorKind, path::Path};
+
+use memmap2::MmapOptions;
+
+use super::error::StorageError;
+
+const FORMAT_FILE: &str = "FORMAT";
+
+/// The newest format of a data directory that this version reads and writes.
+const FORMAT: u32 = 1;
+
+const FORMAT_PREFIX: &str = "xaeroflux data ";
+
+const LMDB_MAGIC: u32 = 0xBEEF_C0DE;
+const LMDB_VERSION: u32 = 1;
+
+// Offsets in a meta page of LMDB 0.9 on a 64-bit machine: a page header of 16 bytes, then `MDB_meta`.
+const MAGIC_AT: usize = 16;
+const VERSION_AT: usize = 20;
+const PAGE_SIZE_AT: usize = 40;
+const FREE_ROOT_AT: usize = 80;
+const MAIN_ROOT_AT: usize = 128;
+const LAST_PAGE_AT: usize = 136;
+const TXN_AT: usize = 144;
+const META_BYTES: usize = 152;
+
+/// Root page number of an empty table.
+const NO_PAGE: u64 = u64::MAX;
+
+/// Checks the format of the directory, and marks a new one with ours.
+pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join(FORMAT_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let found = text.trim().strip_prefix(FORMAT_PREFIX).unwrap_or("unknown").to_owned();
+            match found.parse::<u32>() {
+                Ok(format) if format <= FORMAT => Ok(()),
+                Ok(_) => Err(StorageError::NewerFormat { path: dir.to_owned(), found, known: FORMAT }),
+                Err(_) => Err(StorageError::DamagedFile {
+                    path,
+                    what: format!("it should read \"{FORMAT_PREFIX}{FORMAT}\""),
+                }),
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if dir.join("data.mdb").exists() {
+                return Err(StorageError::DamagedFile {
+                    path,
+                    what: "it is missing beside a data file: this is not a data directory of xaeroflux".to_owned(),
+                });
+            }
+            std::fs::write(&path, format!("{FORMAT_PREFIX}{FORMAT}\n"))
+                .and_then(|()| File::open(&path)?.sync_all())
+                .map_err(|source| StorageError::NotWritable { path, source: source.into() })
+        }
+        Err(source) => Err(StorageError::io("reading", path, source)),
+    }
+}
+
+/// Checks the meta pages and the length of the data file, if there is one.
+pub(crate) fn data_file(dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join("data.mdb");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(StorageError::io("opening", path, source)),
+    };
+    let length = file.metadata().map_err(|source| StorageError::io("reading", &path, source))?.len();
+    if length == 0 {
+        // LMDB was interrupted before it wrote its first page: there is nothing to lose.
+        return Ok(());
+    }
+    let damaged = |what: String| StorageError::DamagedFile { path: path.clone(), what };
+    let metas = read_metas(&file, length).map_err(|source| StorageError::io("mapping", &path, source))?;
+    let Some(metas) = metas else {
+        return Err(StorageError::Truncated { path, have: length, need: 2 * 4096 });
+    };
+    for (number, meta) in (0..).zip(&metas) {
+        if let Some(what) = meta.fault(number) {
+            return Err(damaged(format!("meta page {number}: {what}")));
+        }
+    }
+    for meta in &metas {
+        let need = meta.last_page.saturating_add(1).saturating_mul(u64::from(meta.page_size));
+        if need > length {
+            return Err(StorageError::Truncated { path, have: length, need });
+        }
+    }
+    Ok(())
+}
+
+/// The fields of a meta page that can be checked.
+struct Meta {
+    magic: u32,
+    version: u32,
+    page_size: u32,
+    free_root: u64,
+    main_root: u64,
+    last_page: u64,
+    txn: u64,
+}
+
+impl Meta {
+    fn parse(page: &[u8]) -> Option<Self> {
+        let four = |at: usize| page.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+        let eight = |at: usize| page.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        Some(Self {
+            magic: four(MAGIC_AT)?,
+            version: four(VERSION_AT)?,
+            page_size: four(PAGE_SIZE_AT)?,
+            free_root: eight(FREE_ROOT_AT)?,
+            main_root: eight(MAIN_ROOT_AT)?,
+            last_page: eight(LAST_PAGE_AT)?,
+            txn: eight(TXN_AT)?,
+        })
+    }
+
+    /// Which rule of LMDB's format the page breaks, if any.
+    fn fault(&self, number: u64) -> Option<&'static str> {
+        let root_ok = |root: u64| root == NO_PAGE || (root >= 2 && root <= self.last_page);
+        if self.magic != LMDB_MAGIC {
+            Some("it does not start with LMDB's magic")
+        } else if self.version != LMDB_VERSION {
+            Some("its version is not that of LMDB 0.9")
+        } else if !self.page_size.is_power_of_two() || !(512..=65536).contains(&self.page_size) {
+            Some("its page size is not a power of two")
+        } else if self.txn > 1 && self.txn % 2 != number {
+            Some("its transaction belongs on the other meta page")
+        } else if !root_ok(self.free_root) || !root_ok(self.main_root) {
+            Some("a root page lies outside of the file")
+        } else {
+            None
+        }
+    }
+}
+
+/// Both meta pages; `None` where the file is too short to have them.
+fn read_metas(file: &File, length: u64) -> std::io::Result<Option<[Meta; 2]>> {
+    let map = |from: u64, bytes: usize| {
+        // SAFETY: the directory's lock is held, so no process of ours changes the file; the range lies within it.
+        unsafe { MmapOptions::new().offset(from).len(bytes).map(file) }
+    };
+    let reaches = |bytes: u64| length >= bytes;
+    if !reaches(u64::try_from(META_BYTES).unwrap_or(u64::MAX)) {
+        return Ok(None);
+    }
+    let Some(first) = Meta::parse(&map(0, META_BYTES)?) else { return Ok(None) };
+    // A damaged page size is reported as such; until then the usual one finds the second page.
+    let page = if first.page_size.is_power_of_two() && (512..=65536).contains(&first.page_size) {
+        u64::from(first.page_size)
+    } else {
+        4096
+    };
+    if !reaches(page.saturating_mul(2)) {
+        return Ok(None);
+    }
+    let second = Meta::parse(&map(page, META_BYTES)?);
+    Ok(second.map(|second| [first, second]))
+}

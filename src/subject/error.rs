@@ -1,0 +1,78 @@
+//! What can go wrong with a node or a subject.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::{
+    actors::{
+        bus::{PublishError, SendError},
+        keyring::KeyringError,
+        storage::StorageError,
+    },
+    subject::pipeline::PipelineError,
+    wire::name::NameError,
+};
+
+/// A failure of a node or a subject. Its message names the broken rule and the way out.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The subject's name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The data directory.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// An identity or its key file.
+    #[error(transparent)]
+    Keyring(Arc<KeyringError>),
+    /// A pipeline that makes no sense.
+    #[error(transparent)]
+    Pipeline(Arc<PipelineError>),
+    /// An event was not published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The platform names no directory for application data.
+    #[error("this platform names no directory for data: set XAEROFLUX_DATA_DIR, or call Node::set_default")]
+    NoDataDir,
+    /// Another default was used already.
+    #[error("the default node is in use already: call Node::set_default before the first subject runs")]
+    DefaultInUse,
+    /// A thread could not be started.
+    #[error("the engine's threads could not be started: {0}")]
+    Threads(Arc<std::io::Error>),
+    /// The subject does not run.
+    #[error("the subject is not running: call run() first, and keep the handle")]
+    NotRunning,
+    /// The subject's supervisor gave up.
+    #[error("the subject failed: {reason}")]
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<KeyringError> for Error {
+    fn from(error: KeyringError) -> Self {
+        Self::Keyring(Arc::new(error))
+    }
+}
+
+impl From<PipelineError> for Error {
+    fn from(error: PipelineError) -> Self {
+        Self::Pipeline(Arc::new(error))
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Threads(Arc::new(error))
+    }
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        Self::Publish(error.into())
+    }
+}

@@ -1,0 +1,85 @@
+//! Where a pipeline's events come from.
+
+use std::sync::{Arc, Weak};
+
+use crate::{
+    actors::storage::{
+        StorageError, Store,
+        block::Stored,
+        open::SubjectLog,
+    },
+    wire::{
+        event::{Event, Stamp, XaeroEvent},
+        id::Dot,
+        record::RecordView,
+    },
+};
+
+/// Events that are read from the log at once, under one read transaction.
+const READ_EVENTS: u64 = 512;
+
+/// Bytes of payload that are read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// A subject's log, for as long as the subject runs.
+#[derive(Clone)]
+pub(crate) struct LogSource {
+    pub(crate) store: Weak<Store>,
+    pub(crate) log: Arc<SubjectLog>,
+}
+
+/// How a source gets its events now.
+pub(super) enum Feed {
+    /// From its queue in memory.
+    Memory {
+        /// How many events it had: their place on the bus, as this pipeline sees it.
+        seen: u64,
+    },
+    /// From the log.
+    Log {
+        source: LogSource,
+        /// The ordinal of the next event.
+        next: u64,
+        /// Up to here it is history, of which a fold says nothing until it has all of it.
+        history: u64,
+        /// Up to here events only tell what their authors had seen: a snapshot has them already.
+        covered: u64,
+    },
+}
+
+impl LogSource {
+    /// The next events from ordinal `next` on.
+    pub(super) fn read(&self, next: u64) -> Result<Vec<XaeroEvent>, StorageError> {
+        let Some(store) = self.store.upgrade() else { return Ok(Vec::new()) };
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        // The user's closures run after the transaction: one that blocks would keep its pages from being reused.
+        store.read(&self.log, next, READ_EVENTS, &mut |stored: Stored<'_>| {
+            bytes += stored.record.payload().len();
+            events.push(event_of(&stored.record));
+            Ok(bytes < READ_BYTES)
+        })?;
+        Ok(events)
+    }
+}
+
+/// The event of a record, as the user's closures see it.
+pub(crate) fn event_of(record: &RecordView<'_>) -> XaeroEvent {
+    let stamp = Stamp {
+        subject: record.subject(),
+        dot: record.dot(),
+        clock: record.clock(),
+        deps: record.deps().collect(),
+    };
+    XaeroEvent {
+        evt: Event::stamped(record.payload().to_vec(), record.event_type(), Some(Arc::new(stamp))),
+        merkle_proof: None,
+        author_id: Some(record.author()),
+        latest_ts: Some(record.latest_ts()),
+    }
+}
+
+/// The dot of an event from a log.
+pub(super) fn dot_of(event: &XaeroEvent) -> Option<Dot> {
+    event.evt.dot()
+}

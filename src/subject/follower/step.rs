@@ -1,0 +1,450 @@
+//! One turn of a follower: orders, timers, events, reports.
+
+use std::{
+    borrow::Cow,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use super::{
+    Ending, Feed, Follower, LogSource, Sink,
+    context::SourceContexts,
+    moment,
+    options::Overflow,
+    sink::panic_message,
+    source::dot_of,
+    tick,
+};
+use crate::{
+    actors::{aof::Ingress, bus::Chunk, fault::fault_point, storage::StorageError},
+    subject::{
+        notice::Notice,
+        pipeline::{Pipeline, PipelineSpec, Report},
+        supervisor::Ingest,
+    },
+    wire::{
+        event::XaeroEvent,
+        id::{Dot, SubjectId, XaeroID},
+    },
+};
+
+/// Reads that a turn makes before other tasks have theirs.
+const READS: usize = 4;
+
+/// A fold's state is saved after so many events: what a start may have to fold again.
+const SNAPSHOT_EVENTS: u64 = 50_000;
+
+/// What a turn works on.
+pub(super) struct Inner {
+    pipeline: Pipeline,
+    feeds: Vec<Feed>,
+    contexts: SourceContexts,
+    subjects: Vec<SubjectId>,
+    sink: Option<Box<dyn Sink>>,
+    catching_up: bool,
+    /// The deadline for which the follower has asked to be woken.
+    alarm: Option<Duration>,
+    /// How many events the last snapshot covers.
+    saved: u64,
+}
+
+/// Why a subscription ended before its time.
+enum Failure {
+    Panicked(String),
+    Storage(StorageError),
+}
+
+impl Inner {
+    pub(super) fn new(spec: &PipelineSpec, subjects: Vec<SubjectId>, sink: Box<dyn Sink>) -> Self {
+        Self {
+            pipeline: spec.instantiate(),
+            feeds: subjects.iter().map(|_| Feed::Memory { seen: 0 }).collect(),
+            contexts: SourceContexts::new(subjects.clone()),
+            subjects,
+            sink: Some(sink),
+            catching_up: false,
+            alarm: None,
+            saved: 0,
+        }
+    }
+}
+
+impl Follower {
+    /// Does a part of what there is to do. `true`: there is more.
+    pub(super) fn turn(&self) -> bool {
+        // A panic of an earlier batch actor may have come out of here; what it left is made anew by its successor.
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = &mut *inner;
+        if self.has_ended() {
+            self.close(inner);
+            return false;
+        }
+        match self.work(inner) {
+            Ok(more) => {
+                if self.has_ended() {
+                    self.close(inner);
+                }
+                more
+            }
+            Err(failure) => {
+                let notice = match failure {
+                    Failure::Panicked(message) => Notice::SubscriberPanicked { message },
+                    Failure::Storage(error) => Notice::SubscriptionFailed { reason: error.to_string() },
+                };
+                self.tell(&notice);
+                self.set_ended();
+                self.close(inner);
+                false
+            }
+        }
+    }
+
+    fn work(&self, inner: &mut Inner) -> Result<bool, Failure> {
+        self.obey(inner)?;
+        let Some(sink) = &inner.sink else { return Ok(false) };
+        if sink.is_closed() {
+            self.set_ended();
+            return Ok(false);
+        }
+        let mut more = false;
+        for _ in 0..READS {
+            if !inner.sink.as_ref().is_some_and(|sink| sink.is_ready()) {
+                // Whoever makes room wakes the follower.
+                break;
+            }
+            more = false;
+            for source in 0..inner.feeds.len() {
+                more |= self.read(inner, source)?;
+            }
+            if inner.pipeline.finished() {
+                self.set_ended();
+                return Ok(false);
+            }
+            if !more {
+                break;
+            }
+        }
+        self.drive(inner, |pipeline, contexts, sink, now| {
+            if pipeline.deadline().is_some_and(|due| due <= now) {
+                pipeline.tick(now, contexts, sink);
+            }
+        })?;
+        self.report(inner);
+        self.save(inner);
+        self.set_alarm(inner);
+        let is_ready = inner.sink.as_ref().is_some_and(|sink| sink.is_ready());
+        if !more && is_ready && *self.ending() == Ending::WhenDone {
+            self.drive(inner, |pipeline, contexts, sink, now| pipeline.finish(now, contexts, sink))?;
+            self.report(inner);
+            if inner.sink.as_ref().is_none_or(|sink| sink.is_drained()) {
+                self.set_ended();
+            }
+        }
+        Ok(more && is_ready)
+    }
+
+    /// Does what was ordered since the last turn.
+    fn obey(&self, inner: &mut Inner) -> Result<(), Failure> {
+        let orders = mem::take(&mut *self.orders());
+        if orders.restart {
+            inner.pipeline = self.spec.instantiate();
+            inner.catching_up = false;
+            inner.alarm = None;
+            let feeds = mem::take(&mut inner.feeds);
+            inner.contexts = SourceContexts::new(inner.subjects.clone());
+            inner.feeds = feeds
+                .into_iter()
+                .enumerate()
+                .map(|(source, feed)| match feed {
+                    Feed::Log { source: log, next, .. } => self.feed_from_log(&mut inner.contexts, source, log, Some(next)),
+                    memory @ Feed::Memory { .. } => memory,
+                })
+                .collect();
+            self.begin_history(inner)?;
+        }
+        if !orders.logs.is_empty() {
+            if self.is_batch() {
+                // What it folded in memory is not part of the subject's state.
+                inner.pipeline = self.spec.instantiate();
+            }
+            for (source, log) in orders.logs {
+                if !self.is_batch() {
+                    // What was sent in memory comes first.
+                    self.read_memory(inner, source)?;
+                }
+                let feed = self.feed_from_log(&mut inner.contexts, source, log, None);
+                if let Some(slot) = inner.feeds.get_mut(source) {
+                    *slot = feed;
+                }
+            }
+            self.begin_history(inner)?;
+        }
+        Ok(())
+    }
+
+    /// Where to begin in the log.
+    fn feed_from_log(&self, contexts: &mut SourceContexts, source: usize, log: LogSource, next: Option<u64>) -> Feed {
+        let count = log.log.count();
+        let folds = self.spec.folds().get(source).copied().unwrap_or(false);
+        let scans = self.spec.scan_windows().get(source).copied().flatten().is_some();
+        contexts.read_log(source, folds);
+        let first = if folds || scans || self.options.from_start { 0 } else { count };
+        let next = if folds { 0 } else { next.unwrap_or(first) };
+        Feed::Log { source: log, next, history: if folds { count } else { 0 }, covered: 0 }
+    }
+
+    /// A fold takes up its snapshot, and is silent until it has read the history.
+    fn begin_history(&self, inner: &mut Inner) -> Result<(), Failure> {
+        if let (Some(name), Some(Feed::Log { source, covered, history, .. })) =
+            (self.spec.snapshot_name(), inner.feeds.first_mut())
+        {
+            let stored = source.store.upgrade().and_then(|store| {
+                store.snapshot(&source.log, &fold_key(&name)).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "a fold's snapshot could not be read; folding from the beginning");
+                    None
+                })
+            });
+            if let Some((events, state)) = stored.filter(|(events, _)| events <= history) {
+                if inner.pipeline.restore(&state) {
+                    *covered = events;
+                    inner.saved = events;
+                }
+            }
+        }
+        let unread = |feed: &Feed| matches!(feed, Feed::Log { next, history, .. } if next < history);
+        inner.catching_up = inner.feeds.iter().any(unread);
+        let yes = inner.catching_up;
+        self.drive(inner, |pipeline, contexts, sink, now| pipeline.set_catching_up(yes, now, contexts, sink))
+    }
+
+    /// Reads from one source. `true`: there was something.
+    fn read(&self, inner: &mut Inner, source: usize) -> Result<bool, Failure> {
+        match inner.feeds.get(source) {
+            Some(Feed::Memory { .. }) => self.read_memory(inner, source),
+            Some(Feed::Log { .. }) => self.read_log_part(inner, source),
+            None => Ok(false),
+        }
+    }
+
+    fn read_memory(&self, inner: &mut Inner, source: usize) -> Result<bool, Failure> {
+        let Some(queue) = self.queues.get(source) else { return Ok(false) };
+        let Some((chunk, gone)) = queue.pop() else { return Ok(false) };
+        let Some(Feed::Memory { seen }) = inner.feeds.get_mut(source) else { return Ok(false) };
+        let first = *seen;
+        *seen = seen.saturating_add(u64::try_from(chunk.entries.len() - gone).unwrap_or(u64::MAX));
+        let folds = self.is_batch();
+        let mut used = gone;
+        let place = |at: usize| first.saturating_add(u64::try_from(at).unwrap_or(u64::MAX)).saturating_add(1);
+        let result = match Arc::try_unwrap(chunk) {
+            // The only follower: the events are its own.
+            Ok(Chunk { entries, .. }) => {
+                let events = entries.into_iter().skip(gone).map(|entry| Cow::Owned(entry.event));
+                self.feed_memory(inner, source, folds, events, place, &mut used)
+            }
+            Err(shared) => {
+                let events = shared.entries.iter().skip(gone).map(|entry| Cow::Borrowed(&entry.event));
+                let result = self.feed_memory(inner, source, folds, events, place, &mut used);
+                if used < shared.entries.len() && result.is_ok() {
+                    queue.put_back(shared, used);
+                }
+                result
+            }
+        };
+        if let Some(core) = self.cores.get(source) {
+            core.pump_memory();
+        }
+        result.map(|()| true)
+    }
+
+    fn feed_memory<'e>(
+        &self,
+        inner: &mut Inner,
+        source: usize,
+        folds: bool,
+        events: impl Iterator<Item = Cow<'e, XaeroEvent>>,
+        place: impl Fn(usize) -> u64,
+        used: &mut usize,
+    ) -> Result<(), Failure> {
+        let now = tick();
+        let Inner { pipeline, contexts, sink, .. } = inner;
+        let Some(sink) = sink else { return Ok(()) };
+        let mut delivered = 0;
+        let fed = catch_unwind(AssertUnwindSafe(|| {
+            let mut emit = |event| {
+                delivered += 1;
+                sink.emit(event);
+            };
+            for (at, event) in events.enumerate() {
+                if self.has_ended() || pipeline.finished() {
+                    break;
+                }
+                let dot = folds.then(|| {
+                    let author = event.author_id.unwrap_or_else(|| XaeroID::from([0; 32]));
+                    let dot = Dot::new(author, place(at));
+                    contexts.observe_memory(source, dot);
+                    dot
+                });
+                pipeline.feed(source, event, dot, now, contexts, &mut emit);
+                *used += 1;
+            }
+        }));
+        self.counts.delivered.fetch_add(delivered, Ordering::Relaxed);
+        fed.map_err(|panic| Failure::Panicked(panic_message(&*panic)))
+    }
+
+    fn read_log_part(&self, inner: &mut Inner, source: usize) -> Result<bool, Failure> {
+        let Some(Feed::Log { source: log, next, history, covered }) = inner.feeds.get_mut(source) else {
+            return Ok(false);
+        };
+        let folds = self.spec.folds().get(source).copied().unwrap_or(false);
+        let count = log.log.count();
+        let capacity = u64::try_from(self.options.capacity).unwrap_or(u64::MAX);
+        if self.options.overflow == Overflow::DropOldest && !folds && *history == 0 {
+            let behind = count.saturating_sub(*next);
+            let excess = behind.saturating_sub(capacity);
+            *next = next.saturating_add(excess);
+            self.note_dropped(excess);
+        }
+        self.counts.behind.store(count.saturating_sub(*next), Ordering::Relaxed);
+        if *next >= count {
+            return Ok(false);
+        }
+        let first = *next;
+        let (history, covered) = (*history, *covered);
+        let events = log.read(first).map_err(Failure::Storage)?;
+        if events.is_empty() {
+            return Ok(false);
+        }
+        let read = u64::try_from(events.len()).unwrap_or(u64::MAX);
+        if folds {
+            fault_point!(self.scope(), "batch.fold");
+        }
+        let now = tick();
+        let Inner { pipeline, contexts, sink, .. } = &mut *inner;
+        let Some(sink) = sink else { return Ok(false) };
+        let mut delivered = 0;
+        let fed = catch_unwind(AssertUnwindSafe(|| {
+            let mut emit = |event| {
+                delivered += 1;
+                sink.emit(event);
+            };
+            for (ordinal, event) in (first..).zip(events) {
+                if self.has_ended() || pipeline.finished() {
+                    break;
+                }
+                let dot = dot_of(&event);
+                if folds {
+                    if let Some(dot) = dot {
+                        contexts.observe_log(source, dot, event.evt.deps());
+                    }
+                }
+                if ordinal >= covered {
+                    pipeline.feed(source, Cow::Owned(event), dot, now, contexts, &mut emit);
+                }
+            }
+        }));
+        self.counts.delivered.fetch_add(delivered, Ordering::Relaxed);
+        fed.map_err(|panic| Failure::Panicked(panic_message(&*panic)))?;
+        if folds {
+            fault_point!(self.scope(), "batch.emit");
+        }
+        if let Some(Feed::Log { next, .. }) = inner.feeds.get_mut(source) {
+            *next = first.saturating_add(read);
+        }
+        self.counts.behind.store(count.saturating_sub(first.saturating_add(read)), Ordering::Relaxed);
+        if inner.catching_up && first.saturating_add(read) >= history {
+            let unread = |feed: &Feed| matches!(feed, Feed::Log { next, history, .. } if next < history);
+            if !inner.feeds.iter().any(unread) {
+                inner.catching_up = false;
+                self.drive(inner, |pipeline, contexts, sink, now| {
+                    pipeline.set_catching_up(false, now, contexts, sink);
+                })?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has the pipeline do something that may emit.
+    fn drive(
+        &self,
+        inner: &mut Inner,
+        act: impl FnOnce(&mut Pipeline, &SourceContexts, &mut dyn FnMut(XaeroEvent), Duration),
+    ) -> Result<(), Failure> {
+        let Inner { pipeline, contexts, sink, .. } = inner;
+        let Some(sink) = sink else { return Ok(()) };
+        let mut delivered = 0;
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let mut emit = |event| {
+                delivered += 1;
+                sink.emit(event);
+            };
+            act(pipeline, contexts, &mut emit, tick());
+        }));
+        self.counts.delivered.fetch_add(delivered, Ordering::Relaxed);
+        done.map_err(|panic| Failure::Panicked(panic_message(&*panic)))
+    }
+
+    /// Passes on what the pipeline has to report.
+    fn report(&self, inner: &mut Inner) {
+        for report in inner.pipeline.take_reports() {
+            self.tell(&match report {
+                Report::Skipped { dot, rule, .. } => Notice::Skipped { dot, rule },
+                Report::CannotReduce { fold, reduce } => Notice::CannotReduce { fold, reduce },
+                Report::Omitted(count) => Notice::Omitted(count),
+            });
+        }
+    }
+
+    /// Saves the fold's state now and then.
+    fn save(&self, inner: &mut Inner) {
+        let Some(Feed::Log { next, .. }) = inner.feeds.first() else { return };
+        if next.saturating_sub(inner.saved) < SNAPSHOT_EVENTS {
+            return;
+        }
+        let Some(name) = self.spec.snapshot_name() else { return };
+        let Some(state) = inner.pipeline.snapshot() else { return };
+        let mut row = next.to_le_bytes().to_vec();
+        row.extend_from_slice(&state);
+        inner.saved = *next;
+        if let Some(running) = self.cores.first().and_then(|core| core.running()) {
+            let bytes = row.len();
+            let ingress = Ingress::Snapshot { fold: fold_key(&name), row: Arc::new(row) };
+            running.supervisor.do_send(Ingest { ingress, events: 1, bytes });
+        }
+    }
+
+    /// Asks to be woken at the pipeline's next deadline.
+    fn set_alarm(&self, inner: &mut Inner) {
+        let deadline = inner.pipeline.deadline();
+        if deadline.is_some() && (deadline != inner.alarm || deadline.is_some_and(|due| due <= tick())) {
+            if let Some(at) = deadline.and_then(moment) {
+                self.wake_at(at);
+            }
+        }
+        inner.alarm = deadline;
+    }
+
+    fn close(&self, inner: &mut Inner) {
+        if let Some(mut sink) = inner.sink.take() {
+            sink.end();
+        }
+    }
+
+    fn tell(&self, notice: &Notice) {
+        if let Some(core) = self.cores.first() {
+            core.notices.tell(notice);
+        }
+    }
+
+    #[cfg(debug_assertions)]
+    fn scope(&self) -> &str {
+        self.cores.first().map_or("", |core| &core.name)
+    }
+}
+
+/// The key under which a fold's snapshots are kept.
+pub(crate) fn fold_key(name: &str) -> [u8; 32] {
+    blake3::derive_key("xaeroflux 2026 fold snapshot v1", name.as_bytes())
+}

@@ -1,0 +1,299 @@
+//! Nodes: one data directory, its identities, its subjects.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    core::Core,
+    engine::{Engine, system_clock},
+    error::Error,
+    handle::Subject,
+};
+use crate::{
+    actors::committer::thread::WallClock,
+    wire::{id::XaeroID, key::PublicKey},
+};
+
+/// The environment variable that names the data directory of the default node.
+pub const DATA_DIR_VARIABLE: &str = "XAEROFLUX_DATA_DIR";
+
+/// Size of the storage map unless told otherwise: 64 GiB of address space, of which only what is written takes disk.
+pub const DEFAULT_MAP_SIZE: u64 = 64 << 30;
+
+/// One data directory with its identities and subjects.
+///
+/// A process usually has one, and needs none by name: [`Subject::new`] uses the *default node*. Clones are handles on the
+/// same node, which closes its directory when the last handle, subject handle and run handle are gone.
+///
+/// ```
+/// use xaeroflux::{Node, XaeroEvent, event::CRDT_SET_ADD};
+/// let node = Node::ephemeral()?;
+/// let tags = node.subject("workspace/docs/object/tags");
+/// let handle = tags.run()?;
+/// let receipt = tags.publish(XaeroEvent::new("urgent", CRDT_SET_ADD)).wait()?;
+/// assert_eq!(receipt.seq, 1);
+/// # drop(handle);
+/// # Ok::<(), xaeroflux::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Node {
+    shared: Arc<NodeShared>,
+    // Keeps the directory open.
+    _engine: Arc<Engine>,
+}
+
+/// What a node is made of, open or not.
+pub(crate) struct NodeShared {
+    options: Options,
+    engine: Mutex<Weak<Engine>>,
+    subjects: Mutex<HashMap<String, Weak<Core>>>,
+    // Deleted when the node is gone.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+struct Options {
+    /// `None`: the default node's directory, found out when it is needed.
+    dir: Option<PathBuf>,
+    map_size: usize,
+    wall: WallClock,
+}
+
+impl Node {
+    /// A node in a directory of one's own choice.
+    #[must_use]
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder { dir: None, map_size: DEFAULT_MAP_SIZE, wall: system_clock() }
+    }
+
+    /// A node in a temporary directory, which is deleted when the node is gone: for tests and examples.
+    ///
+    /// # Errors
+    /// Where no temporary directory can be made or opened.
+    pub fn ephemeral() -> Result<Self, Error> {
+        Self::builder().ephemeral()
+    }
+
+    /// The default node, opened: the one that [`Subject::new`] uses.
+    ///
+    /// # Errors
+    /// Where its directory cannot be opened.
+    pub fn default_node() -> Result<Self, Error> {
+        let shared = default_shared();
+        let engine = shared.engine()?;
+        Ok(Self { shared, _engine: engine })
+    }
+
+    /// Sets the directory and the limits of the default node. `XAEROFLUX_DATA_DIR` overrides the directory.
+    ///
+    /// # Errors
+    /// [`Error::DefaultInUse`] where a subject of the default node exists already.
+    pub fn set_default(builder: NodeBuilder) -> Result<(), Error> {
+        let mut default = lock_default();
+        if default.as_ref().is_some_and(|shared| Arc::strong_count(shared) > 1) {
+            return Err(Error::DefaultInUse);
+        }
+        *default = Some(Arc::new(NodeShared::new(builder.options(), None)));
+        Ok(())
+    }
+
+    /// A handle on the subject with this name. Two handles with one name are the same stream.
+    ///
+    /// A bad name shows when something is sent or the subject is run.
+    #[must_use]
+    pub fn subject(&self, name: impl Into<String>) -> Subject {
+        Subject::on(&self.shared, name.into())
+    }
+
+    /// Makes or finds the identity with this local name.
+    ///
+    /// # Errors
+    /// Where the name is not one, or its key file cannot be read or written.
+    pub fn identity(&self, name: &str) -> Result<XaeroID, Error> {
+        Ok(self._engine.keyring.make_or_find(name)?)
+    }
+
+    /// Finds the identity with this local name, and makes none.
+    #[must_use]
+    pub fn find_identity(&self, name: &str) -> Option<XaeroID> {
+        self._engine.keyring.find(name)
+    }
+
+    /// The node's own identity: who writes events without an author. Made on first use.
+    ///
+    /// # Errors
+    /// Where its key file cannot be read or written.
+    pub fn own_identity(&self) -> Result<XaeroID, Error> {
+        Ok(self._engine.keyring.own()?)
+    }
+
+    /// All identities that have a key here, by local name.
+    #[must_use]
+    pub fn identities(&self) -> Vec<(String, XaeroID)> {
+        self._engine.keyring.names()
+    }
+
+    /// The public key of a local identity.
+    ///
+    /// # Errors
+    /// Where there is none of this name.
+    pub fn public_key(&self, name: &str) -> Result<PublicKey, Error> {
+        Ok(self._engine.keyring.public_key(name)?)
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self._engine.store.dir().to_owned()
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("data_dir", &self.data_dir()).finish_non_exhaustive()
+    }
+}
+
+/// Makes or finds the identity with this local name on the process's default node.
+///
+/// # Errors
+/// Where the default node's directory cannot be opened, or the name or its key file is bad.
+pub fn identity(name: &str) -> Result<XaeroID, Error> {
+    Node::default_node()?.identity(name)
+}
+
+/// How a node is to be.
+#[derive(Clone)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct NodeBuilder {
+    dir: Option<PathBuf>,
+    map_size: u64,
+    wall: WallClock,
+}
+
+impl NodeBuilder {
+    /// The data directory, created if absent. Without it: that of the default node.
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Size of the storage map in bytes: the most that the data file can grow to. [`DEFAULT_MAP_SIZE`] unless set.
+    pub fn map_size(mut self, bytes: u64) -> Self {
+        self.map_size = bytes;
+        self
+    }
+
+    /// The wall clock, in milliseconds since the Unix epoch. Tests pass one of their own.
+    pub fn clock(mut self, millis: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.wall = Arc::new(millis);
+        self
+    }
+
+    /// Opens the node.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made, opened or locked; the message says which and what to do.
+    pub fn build(self) -> Result<Node, Error> {
+        Node::open(NodeShared::new(self.options(), None))
+    }
+
+    /// Opens the node in a temporary directory, which is deleted when the node is gone.
+    ///
+    /// # Errors
+    /// Where no temporary directory can be made or opened.
+    pub fn ephemeral(self) -> Result<Node, Error> {
+        let temporary = tempfile::Builder::new().prefix("xaeroflux-").tempdir()?;
+        let builder = self.data_dir(temporary.path());
+        Node::open(NodeShared::new(builder.options(), Some(temporary)))
+    }
+
+    fn options(self) -> Options {
+        // LMDB takes whole pages; a map of less than this cannot hold its own tables.
+        const SMALLEST: u64 = 256 << 10;
+        const PAGE: u64 = 4096;
+        let map_size = self.map_size.max(SMALLEST).div_ceil(PAGE).saturating_mul(PAGE);
+        Options { dir: self.dir, map_size: usize::try_from(map_size).unwrap_or(usize::MAX), wall: self.wall }
+    }
+}
+
+impl std::fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeBuilder").field("dir", &self.dir).field("map_size", &self.map_size).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    fn open(shared: NodeShared) -> Result<Self, Error> {
+        let engine = shared.engine()?;
+        Ok(Self { shared: Arc::new(shared), _engine: engine })
+    }
+}
+
+impl NodeShared {
+    fn new(options: Options, temporary: Option<tempfile::TempDir>) -> Self {
+        Self { options, engine: Mutex::default(), subjects: Mutex::default(), _temporary: temporary }
+    }
+
+    /// The node's engine, opened if it is not.
+    pub(crate) fn engine(&self) -> Result<Arc<Engine>, Error> {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engine.upgrade() {
+            return Ok(engine);
+        }
+        let dir = match &self.options.dir {
+            Some(dir) => dir.clone(),
+            None => platform_dir()?,
+        };
+        let opened = Engine::open(&dir, self.options.map_size, Arc::clone(&self.options.wall))?;
+        *engine = Arc::downgrade(&opened);
+        Ok(opened)
+    }
+
+    /// The subject with this name, made if it is not there.
+    pub(crate) fn core(self: &Arc<Self>, name: String) -> Arc<Core> {
+        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(core) = subjects.get(&name).and_then(Weak::upgrade) {
+            return core;
+        }
+        if subjects.len() >= subjects.capacity() {
+            subjects.retain(|_, core| core.strong_count() > 0);
+        }
+        let core = Core::new(Arc::clone(self), name.clone());
+        subjects.insert(name, Arc::downgrade(&core));
+        core
+    }
+}
+
+/// The default node, not necessarily open.
+pub(crate) fn default_shared() -> Arc<NodeShared> {
+    let mut default = lock_default();
+    Arc::clone(default.get_or_insert_with(|| {
+        let mut options = Node::builder().options();
+        options.dir = None;
+        Arc::new(NodeShared::new(options, None))
+    }))
+}
+
+fn lock_default() -> MutexGuard<'static, Option<Arc<NodeShared>>> {
+    static DEFAULT: Mutex<Option<Arc<NodeShared>>> = Mutex::new(None);
+    DEFAULT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The directory of a node that was given none: the environment's, else one for each executable among the platform's
+/// application data.
+///
+/// # Errors
+/// [`Error::NoDataDir`] where the platform names no such place.
+pub fn platform_dir() -> Result<PathBuf, Error> {
+    if let Some(dir) = std::env::var_os(DATA_DIR_VARIABLE).filter(|dir| !dir.is_empty()) {
+        return Ok(PathBuf::from(dir));
+    }
+    let dirs = directories::ProjectDirs::from("", "", "xaeroflux").ok_or(Error::NoDataDir)?;
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(|path| path.file_stem()).unwrap_or_else(|| "program".as_ref());
+    Ok(dirs.data_dir().join(program))
+}
