@@ -1,7 +1,7 @@
 //! Fault points: named places in the actors where a test makes something fail.
 //!
 //! A crash test is only worth something if it can crash *there*: after the put and before the commit, after the commit
-//! and before the acknowledgement. [`fault_point!`] marks such a place and [`arm`] says what happens when it is
+//! and before the acknowledgement. `fault_point!` marks such a place and [`arm`] says what happens when it is
 //! reached: a panic, an error, the end of the process, or a stop until the test lets go.
 //!
 //! ```text
@@ -83,7 +83,7 @@ const fn equal(mut left: &[u8], mut right: &[u8]) -> bool {
 ///
 /// `fault_point!("name")`, with a scope `fault_point!(scope, "name")` (anything that is `AsRef<str>`), and with an error
 /// `fault_point!("name" => error)`, which makes the enclosing function return `Err(error)` where the point is armed to
-/// fail. The name is a literal in [`POINTS`](crate::actors::fault::POINTS).
+/// fail. The name is a literal in [`POINTS`].
 macro_rules! fault_point {
     (@hit $scope:expr, $name:literal) => {{
         const { assert!($crate::actors::fault::is_point($name), "add the name to fault::POINTS") };

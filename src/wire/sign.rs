@@ -11,6 +11,9 @@
 //!   with an empty signature and no error. A [`SecretIdentity`] exists only once it has signed a fixed message and its
 //!   public key has verified that.
 //!
+//! That finds damage, not malice: a secret key that somebody made up on purpose can keep the scheme's code searching for a
+//! signature for ever. Take key files only from where you would take the secret itself.
+//!
 //! # What stays in memory
 //!
 //! The secret lies in one heap allocation that is overwritten on drop, and the encoded form is wiped as well. The

@@ -293,6 +293,28 @@ mod tests {
         }
     }
 
+    /// The test runs itself again in a child process, which dies at the third hit.
+    #[test]
+    fn a_child_process_is_armed_by_its_environment() {
+        const MARK: &str = "passed the fault point";
+        if std::env::var_os(ENVIRONMENT).is_some() {
+            for _ in 0..5 {
+                fault_point!("any scope", "aof.received");
+                println!("{MARK}");
+            }
+            return;
+        }
+        let test = "actors::fault::armed::tests::a_child_process_is_armed_by_its_environment";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(ENVIRONMENT, "aof.received=abort@3")
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert_eq!(child.status.code(), None, "ended by a signal, not by an exit: {output}");
+        assert_eq!(output.matches(MARK).count(), 2, "{output}");
+    }
+
     #[test]
     fn names_are_known_and_unique() {
         let points = crate::actors::fault::POINTS;

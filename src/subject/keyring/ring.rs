@@ -181,6 +181,8 @@ impl Keyring {
 
     /// Takes over a key file under this name, once the key in it was tried out.
     ///
+    /// The file is trusted to come from its owner: one that was made up to do harm can keep this call from returning.
+    ///
     /// # Errors
     /// [`KeyringError::Exists`] where the name is taken, [`KeyringError::AlreadyHere`] where the key is, or what is wrong
     /// with the file.
