@@ -1,1 +1,3 @@
 //! actors
+pub mod fault;
+pub mod supervise;

@@ -5,6 +5,9 @@
 //! had seen. A record is archived with rkyv and put into a *frame* ([`frame`]): a little-endian header with a checksum,
 //! which is what lies on disk and travels between peers.
 //!
+//! A writer is a key pair: its public half ([`key`]) gives the writer's identifier, its secret half signs ([`sign`]), and
+//! both lie together in a key file ([`key_file`]).
+//!
 //! This module depends on nothing else of the crate, reads no clock, and does no input or output. Bytes from outside
 //! become an archived record in one place only ([`archive`]), by checked access, after the checksum was compared.
 
@@ -13,7 +16,10 @@ pub mod clock;
 pub mod event;
 pub mod frame;
 pub mod id;
+pub mod key;
+pub mod key_file;
 pub mod limits;
 pub mod name;
 pub mod record;
+pub mod sign;
 pub mod vector;

@@ -1,0 +1,308 @@
+//! The [`Keyring`] itself: an index of names and writers over the files.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use hashbrown::HashMap;
+
+use super::{KeyringError, check, file};
+use crate::wire::{
+    id::XaeroID,
+    key::PublicKey,
+    key_file,
+    sign::{SecretIdentity, Signer},
+};
+
+/// The name of the node's own identity: who writes an event without an author.
+pub const OWN_NAME: &str = "self";
+
+/// The named identities of one data directory.
+///
+/// Shared between threads behind an `Arc`. Looking something up takes a read lock that a writer holds only to insert
+/// one entry, never while it generates a key or touches the disk.
+pub struct Keyring {
+    dir: PathBuf,
+    index: RwLock<Index>,
+    /// Held while an identity is made or imported: two threads that want the same name get the same identity.
+    making: Mutex<()>,
+    damaged: Vec<KeyringError>,
+}
+
+/// What is known without opening a file. Only identities whose files were whole are in it.
+#[derive(Default)]
+struct Index {
+    by_name: BTreeMap<String, Arc<Entry>>,
+    by_id: HashMap<XaeroID, Arc<Entry>>,
+}
+
+/// One identity.
+struct Entry {
+    name: String,
+    id: XaeroID,
+    public: PublicKey,
+    /// The secret, once something was signed with it.
+    signer: Mutex<Option<Arc<SecretIdentity>>>,
+}
+
+impl Keyring {
+    /// Opens the directory, makes it if there is none, and reads the public part of every key in it.
+    ///
+    /// A key file that cannot be used does not keep the others from being used: see [`damaged`](Self::damaged).
+    ///
+    /// # Errors
+    /// Where the directory cannot be made or read, or others than its owner may enter it.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, KeyringError> {
+        let dir = dir.into();
+        file::open_directory(&dir)?;
+        let (mut index, mut damaged) = (Index::default(), Vec::new());
+        let mut names = file::names(&dir)?;
+        names.sort_unstable();
+        for name in names {
+            match Entry::read(&dir, &name).and_then(|entry| index.insert(entry)) {
+                Ok(_) => {}
+                Err(error) => damaged.push(error),
+            }
+        }
+        Ok(Self { dir, index: RwLock::new(index), making: Mutex::new(()), damaged })
+    }
+
+    /// Why each key file that could not be used when the keyring was opened was left out, for the log.
+    #[must_use]
+    pub fn damaged(&self) -> &[KeyringError] {
+        &self.damaged
+    }
+
+    /// The identity with this name; it is made, and on disk, where there was none.
+    ///
+    /// # Errors
+    /// For a bad name, a key file that cannot be used, or a disk that cannot be written.
+    pub fn make_or_find(&self, name: &str) -> Result<XaeroID, KeyringError> {
+        if let Some(id) = self.find(name) {
+            return Ok(id);
+        }
+        check(name)?;
+        let _making = self.making();
+        match self.find_on_disk(name)? {
+            Some(id) => Ok(id),
+            None => self.generate(name),
+        }
+    }
+
+    /// A new identity with this name.
+    ///
+    /// # Errors
+    /// [`KeyringError::Exists`] where there is one, usable or not; otherwise as [`make_or_find`](Self::make_or_find).
+    pub fn create(&self, name: &str) -> Result<XaeroID, KeyringError> {
+        check(name)?;
+        let _making = self.making();
+        self.must_be_free(name)?;
+        self.generate(name)
+    }
+
+    /// The node's own identity, made on first use.
+    ///
+    /// # Errors
+    /// As [`make_or_find`](Self::make_or_find).
+    pub fn own(&self) -> Result<XaeroID, KeyringError> {
+        self.make_or_find(OWN_NAME)
+    }
+
+    /// The identity with this name, if it is here and its file was whole.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<XaeroID> {
+        self.index().by_name.get(name).map(|entry| entry.id)
+    }
+
+    /// The identity with this name; never makes one.
+    ///
+    /// # Errors
+    /// [`KeyringError::UnknownName`], or what is wrong with the name or its file.
+    pub fn existing(&self, name: &str) -> Result<XaeroID, KeyringError> {
+        if let Some(id) = self.find(name) {
+            return Ok(id);
+        }
+        check(name)?;
+        let _making = self.making();
+        self.find_on_disk(name)?.ok_or_else(|| KeyringError::UnknownName(name.to_owned()))
+    }
+
+    /// Whether this writer's key is here. Cheap: a read lock and a look-up.
+    #[must_use]
+    pub fn contains(&self, id: XaeroID) -> bool {
+        self.index().by_id.contains_key(&id)
+    }
+
+    /// All usable identities, by name.
+    #[must_use]
+    pub fn names(&self) -> Vec<(String, XaeroID)> {
+        self.index().by_name.values().map(|entry| (entry.name.clone(), entry.id)).collect()
+    }
+
+    /// The public key of the identity with this name.
+    ///
+    /// # Errors
+    /// As [`existing`](Self::existing).
+    pub fn public_key(&self, name: &str) -> Result<PublicKey, KeyringError> {
+        Ok(self.entry(self.existing(name)?)?.public.clone())
+    }
+
+    /// What signs for this writer. The first call for a writer reads its secret key and tries it out.
+    ///
+    /// # Errors
+    /// [`KeyringError::UnknownWriter`], or what is wrong with the key's file. A later call tries again.
+    pub fn signer(&self, id: XaeroID) -> Result<Arc<dyn Signer>, KeyringError> {
+        let entry = self.entry(id)?;
+        // Locked while the file is read, so that the key is loaded once. A panic leaves either state whole.
+        let mut signer = entry.signer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signer) = &*signer {
+            return Ok(Arc::clone(signer) as Arc<dyn Signer>);
+        }
+        let loaded = Arc::new(self.load(&entry)?);
+        *signer = Some(Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    /// Writes a copy of the identity's key file, secret included, for a backup. Never over a file that is there.
+    ///
+    /// A writer is one key in *one* data directory: using the copy elsewhere while this one is in use forks the writer's
+    /// log.
+    ///
+    /// # Errors
+    /// As [`existing`](Self::existing), or where the copy cannot be written.
+    pub fn export(&self, name: &str, to: &Path) -> Result<(), KeyringError> {
+        let entry = self.entry(self.existing(name)?)?;
+        let identity = self.load(&entry)?;
+        file::write_export(to, &key_file::encode(&identity))
+    }
+
+    /// Takes over a key file under this name, once the key in it was tried out.
+    ///
+    /// The file is trusted to come from its owner: one that was made up to do harm can keep this call from returning.
+    ///
+    /// # Errors
+    /// [`KeyringError::Exists`] where the name is taken, [`KeyringError::AlreadyHere`] where the key is, or what is wrong
+    /// with the file.
+    pub fn import(&self, name: &str, from: &Path) -> Result<XaeroID, KeyringError> {
+        check(name)?;
+        let bytes = file::read_foreign(from)?;
+        let identity =
+            key_file::decode(&bytes).map_err(|source| KeyringError::BadFile { path: from.into(), source })?;
+        let _making = self.making();
+        self.must_be_free(name)?;
+        if let Some(entry) = self.index().by_id.get(&identity.id()) {
+            return Err(KeyringError::AlreadyHere(entry.name.clone()));
+        }
+        self.add(name, &identity)
+    }
+
+    fn generate(&self, name: &str) -> Result<XaeroID, KeyringError> {
+        self.add(name, &SecretIdentity::generate().map_err(KeyringError::Generate)?)
+    }
+
+    /// Puts a new identity on disk and then into the index. The caller holds `making`.
+    fn add(&self, name: &str, identity: &SecretIdentity) -> Result<XaeroID, KeyringError> {
+        file::write_new(&self.dir, name, &key_file::encode(identity))?;
+        self.index_mut().insert(Entry::new(name, identity.public_key().clone()))
+    }
+
+    /// The identity with this name from the index, else from a file that was put there or repaired since the keyring was
+    /// opened. The caller holds `making`.
+    fn find_on_disk(&self, name: &str) -> Result<Option<XaeroID>, KeyringError> {
+        if let Some(id) = self.find(name) {
+            return Ok(Some(id));
+        }
+        if !self.has_file(name)? {
+            return Ok(None);
+        }
+        let entry = Entry::read(&self.dir, name)?;
+        self.index_mut().insert(entry).map(Some)
+    }
+
+    fn must_be_free(&self, name: &str) -> Result<(), KeyringError> {
+        // The file is asked too: it may be damaged, or differ in case only on a file system that does not tell them apart.
+        if self.find(name).is_some() || self.has_file(name)? {
+            return Err(KeyringError::Exists(name.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn has_file(&self, name: &str) -> Result<bool, KeyringError> {
+        let path = file::path_of(&self.dir, name);
+        // A link that leads nowhere is in the way as well.
+        match path.symlink_metadata() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(KeyringError::Io { action: "look at the key file", path, source }),
+        }
+    }
+
+    fn load(&self, entry: &Entry) -> Result<SecretIdentity, KeyringError> {
+        let path = file::path_of(&self.dir, &entry.name);
+        let bytes = file::read_private(&path)?;
+        match key_file::decode(&bytes) {
+            Ok(identity) if identity.id() == entry.id => Ok(identity),
+            Ok(_) => Err(KeyringError::Replaced(path)),
+            Err(source) => Err(KeyringError::BadFile { path, source }),
+        }
+    }
+
+    fn entry(&self, id: XaeroID) -> Result<Arc<Entry>, KeyringError> {
+        self.index().by_id.get(&id).cloned().ok_or(KeyringError::UnknownWriter(id))
+    }
+
+    // No code that can panic runs under these locks, so a poisoned one still guards a whole value.
+
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn making(&self) -> MutexGuard<'_, ()> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring").field("dir", &self.dir).field("names", &self.names()).finish_non_exhaustive()
+    }
+}
+
+impl Index {
+    /// Adds an identity, unless its key is here under another name: two names for one writer would be two owners of one
+    /// log.
+    fn insert(&mut self, entry: Entry) -> Result<XaeroID, KeyringError> {
+        if let Some(other) = self.by_id.get(&entry.id).filter(|other| other.name != entry.name) {
+            return Err(KeyringError::AlreadyHere(other.name.clone()));
+        }
+        let (id, entry) = (entry.id, Arc::new(entry));
+        self.by_id.insert(id, Arc::clone(&entry));
+        self.by_name.insert(entry.name.clone(), entry);
+        Ok(id)
+    }
+}
+
+impl Entry {
+    fn new(name: &str, public: PublicKey) -> Self {
+        Self { name: name.to_owned(), id: public.id(), public, signer: Mutex::new(None) }
+    }
+
+    /// The entry of a key file, from its public part.
+    fn read(dir: &Path, name: &str) -> Result<Self, KeyringError> {
+        let path = file::path_of(dir, name);
+        let bytes = file::read_private(&path)?;
+        let public = key_file::public_part(&bytes).map_err(|source| KeyringError::BadFile { path, source })?;
+        Ok(Self::new(name, public))
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
