@@ -1,1 +1,5 @@
 //! subject
+
+pub(crate) mod bus;
+
+pub use bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender};

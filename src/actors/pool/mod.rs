@@ -8,8 +8,9 @@
 //! Invariants:
 //!
 //! - **A closure that blocks does not stop the others.** Closures are not ours; one may wait for the network or for
-//!   another subject. Where all workers are busy and the queue has not moved for [`STALL`], the pool adds a thread, up
-//!   to [`MAX_WORKERS`]. The timer thread does that check, because all the workers may be the ones that are blocked.
+//!   another subject. Where all workers are busy and the queue has not moved for [`STALL`](options::STALL), the pool
+//!   adds a thread, up to [`MAX_WORKERS`](options::MAX_WORKERS). The timer thread does that check, because all the
+//!   workers may be the ones that are blocked.
 //! - **A closure that panics loses its run, not the worker.** The panic is caught, counted and logged.
 //! - **Nothing hangs for ever.** [`Pool::shutdown`] drains the queue within a grace period and joins the threads; a
 //!   thread that is stuck in a closure by then is left behind and reported.
@@ -31,8 +32,8 @@ mod worker;
 
 use std::sync::Arc;
 
-pub use options::{KEEP_ALIVE, MAX_WORKERS, MIN_BASE_WORKERS, PoolOptions, STALL};
-pub use pool::{Pool, PoolStats};
+pub use options::PoolOptions;
+pub use pool::Pool;
 pub use scheduled::Scheduled;
 pub use shutdown::ShutdownReport;
 pub use worker::Worker;

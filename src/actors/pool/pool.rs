@@ -5,9 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{PoolOptions, ShutdownReport, Task, shared::Shared, state::State};
+#[cfg(test)]
+use super::state::{State, Stop};
+use super::{PoolOptions, ShutdownReport, Task, shared::Shared};
 
-/// An elastic pool of threads: see the [module](self). Dropping it stops it without waiting and without draining.
+/// An elastic pool of threads: see the [module](super). Dropping it stops it without waiting and without draining.
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
@@ -36,12 +38,6 @@ impl Pool {
         self.shared.at(deadline, task)
     }
 
-    /// What the pool is doing at this moment.
-    #[must_use]
-    pub fn stats(&self) -> PoolStats {
-        PoolStats::of(&self.shared.lock())
-    }
-
     /// Whether this thread is one of the pool's own, where nothing may wait for the pool.
     #[must_use]
     pub fn is_own_thread(&self) -> bool {
@@ -64,41 +60,18 @@ impl Drop for Pool {
     }
 }
 
-/// What a pool is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolStats {
-    /// Worker threads, busy or idle.
-    pub threads: usize,
-    /// Tasks that run now.
-    pub running: usize,
-    /// Tasks that wait for a worker.
-    pub queued: usize,
-    /// Deadlines that have not come.
-    pub deadlines: usize,
-    /// Runs that ended in a panic, since the start.
-    pub panics: u64,
-}
-
-impl PoolStats {
-    fn of(state: &State) -> Self {
-        Self {
-            threads: state.workers,
-            running: state.running,
-            queued: state.queue.len(),
-            deadlines: state.deadlines.len(),
-            panics: state.panics,
-        }
-    }
-}
-
 #[cfg(test)]
 impl Pool {
+    pub(super) fn stats(&self) -> PoolStats {
+        PoolStats::of(&self.shared.lock())
+    }
+
     pub(super) fn downgrade(&self) -> std::sync::Weak<Shared> {
         Arc::downgrade(&self.shared)
     }
 
     pub(super) fn wait_until_stopping(&self, patience: Duration) -> bool {
-        self.wait_until_state(patience, |state| state.stop != super::state::Stop::Open)
+        self.wait_until_state(patience, |state| state.stop != Stop::Open)
     }
 
     pub(super) fn wait_until(&self, patience: Duration, wanted: impl Fn(PoolStats) -> bool) -> bool {
@@ -115,5 +88,34 @@ impl Pool {
             std::thread::yield_now();
         }
         false
+    }
+}
+
+/// What a pool is doing, for tests.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PoolStats {
+    /// Worker threads, busy or idle.
+    pub(super) threads: usize,
+    /// Tasks that run now.
+    pub(super) running: usize,
+    /// Tasks that wait for a worker.
+    pub(super) queued: usize,
+    /// Deadlines that have not come.
+    pub(super) deadlines: usize,
+    /// Runs that ended in a panic, since the start.
+    pub(super) panics: u64,
+}
+
+#[cfg(test)]
+impl PoolStats {
+    fn of(state: &State) -> Self {
+        Self {
+            threads: state.workers,
+            running: state.running,
+            queued: state.queue.len(),
+            deadlines: state.deadlines.len(),
+            panics: state.panics,
+        }
     }
 }

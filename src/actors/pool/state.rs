@@ -81,7 +81,7 @@ impl State {
 
     /// Takes a task whose time has come.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Arc<dyn Task>> {
-        if !self.deadlines.peek().is_some_and(|Reverse(first)| first.at <= now) {
+        if self.deadlines.peek().is_none_or(|Reverse(first)| first.at > now) {
             return None;
         }
         self.deadlines.pop().map(|Reverse(due)| due.task)
