@@ -16,6 +16,9 @@ use super::{
     state::{State, Stop},
 };
 
+/// Stands for a grace period that reaches beyond the end of the clock: a hundred years.
+const LONGEST_GRACE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// How a pool ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a thread that is stuck in a closure is only reported here"]
@@ -44,7 +47,7 @@ impl Shared {
     /// See [`Pool::shutdown`](super::Pool::shutdown).
     pub(super) fn shutdown(self: &Arc<Self>, grace: Duration) -> ShutdownReport {
         let now = Instant::now();
-        let until = now.checked_add(grace).unwrap_or(now);
+        let until = now.checked_add(grace).unwrap_or_else(|| now + LONGEST_GRACE);
         let mut state = self.lock();
         let forgotten = state.stop_accepting(until);
         if state.is_drained() {

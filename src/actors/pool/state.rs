@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) panics: u64,
     pub(super) stop: Stop,
     watch: Option<Watch>,
+    /// Whether it was logged that the queue stands still and there can be no more workers.
+    exhaustion_logged: bool,
     next_thread: u64,
     /// The handles of the workers, by number.
     threads: Vec<(u64, JoinHandle<()>)>,
@@ -100,12 +102,16 @@ impl State {
     /// the queue is empty.
     pub(super) fn has_stalled(&mut self, now: Instant, stall: Duration) -> bool {
         let Some(watch) = self.watch.filter(|watch| watch.due <= now) else { return false };
-        if self.queue.is_empty() {
-            self.watch = None;
-            return false;
-        }
-        self.watch = Some(Watch { due: now.checked_add(stall).unwrap_or(now), taken: self.taken });
-        watch.taken == self.taken
+        let stalled = !self.queue.is_empty() && watch.taken == self.taken;
+        self.watch =
+            (!self.queue.is_empty()).then(|| Watch { due: now.checked_add(stall).unwrap_or(now), taken: self.taken });
+        self.exhaustion_logged &= stalled;
+        stalled
+    }
+
+    /// Whether to log that the queue stands still and there can be no more workers: once until it moves again.
+    pub(super) const fn log_exhaustion(&mut self) -> bool {
+        !mem::replace(&mut self.exhaustion_logged, true)
     }
 
     /// When the timer thread has to act next; `None` where it need not.

@@ -11,7 +11,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
-use super::*;
+use super::{state::State, *};
 
 /// Far longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -100,7 +100,7 @@ fn closures_that_block_do_not_stop_the_others() {
     }
     ran.recv_timeout(PATIENCE).expect("and so does the one that does not block");
     drop(release);
-    assert!(pool.shutdown(PATIENCE).is_clean());
+    assert!(pool.shutdown(Duration::MAX).is_clean());
 }
 
 #[test]
@@ -231,6 +231,28 @@ fn dropping_the_pool_ends_its_threads() {
         assert!(Instant::now() < until, "the threads hold what they share until they end");
         thread::yield_now();
     }
+}
+
+#[test]
+fn a_stall_is_a_queue_that_has_not_moved_between_two_looks() {
+    let (start, stall) = (Instant::now(), Duration::from_millis(10));
+    let mut state = State::default();
+    let mut queued = vec![job(|_| ()), job(|_| ()), job(|_| ())];
+    state.queue.extend(queued.drain(..));
+    assert!(state.start_watch(start + stall));
+    assert!(!state.start_watch(start), "one watch at a time");
+    assert!(!state.has_stalled(start, stall), "not due");
+    assert!(state.take().is_some());
+    assert!(!state.has_stalled(start + stall, stall), "it moved");
+    assert!(state.has_stalled(start + 2 * stall, stall));
+    assert!(state.log_exhaustion());
+    assert!(state.has_stalled(start + 3 * stall, stall));
+    assert!(!state.log_exhaustion(), "once until it moves");
+    while state.take().is_some() {}
+    assert!(!state.has_stalled(start + 4 * stall, stall));
+    assert!(state.next_action().is_none(), "an empty queue needs no watch");
+    assert!(state.start_watch(start + 5 * stall));
+    assert!(state.log_exhaustion());
 }
 
 #[test]

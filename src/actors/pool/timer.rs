@@ -80,7 +80,7 @@ impl Shared {
         if state.has_stalled(now, self.options.stall) {
             if state.parked > 0 {
                 self.work.notify_one();
-            } else if state.spinning == 0 && !self.add_worker(state) {
+            } else if state.spinning == 0 && !self.add_worker(state) && state.log_exhaustion() {
                 tracing::warn!(
                     workers = state.workers,
                     queued = state.queue.len(),

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::{BusLimits, Chunk, Entry, Receipt, Refusal, SendError, Sender, queue::Queue};
+use super::{BusLimits, Chunk, Entry, Receipt, Refusal, SendError, Sender, chunk::event_bytes, queue::Queue};
 use crate::wire::{event::XaeroEvent, limits::MAX_PAYLOAD_BYTES};
 
 /// What tells the consumer that the bus is no longer empty. Called on the sending thread, so it should only schedule.
@@ -170,17 +170,21 @@ impl Bus {
             let reason = Refusal::Subject(Arc::clone(error));
             return Err(SendError::Refused { event: Box::new(event), reason });
         }
-        self.queue(self.entry(event), mode, |queue, entry| queue.push(entry, &self.limits))
+        self.queue(event, mode, Queue::push)
     }
 
     pub(super) fn send(&self, event: XaeroEvent, mode: Mode) -> Result<(), SendError> {
-        let event = self.check(event)?;
-        self.queue(self.entry(event), mode, |queue, entry| queue.push(entry, &self.limits))
+        if let Some(reason) = self.refusal(&event) {
+            return Err(SendError::Refused { event: Box::new(event), reason });
+        }
+        self.queue(event, mode, Queue::push)
     }
 
     pub(super) fn send_with_receipt(&self, event: XaeroEvent, mode: Mode) -> Result<Receipt, SendError> {
-        let event = self.check(event)?;
-        self.queue(self.entry(event), mode, |queue, entry| queue.push_with_receipt(entry, &self.limits))
+        if let Some(reason) = self.refusal(&event) {
+            return Err(SendError::Refused { event: Box::new(event), reason });
+        }
+        self.queue(event, mode, Queue::push_with_receipt)
     }
 
     pub(super) fn send_many_with_receipts(
@@ -192,27 +196,23 @@ impl Bus {
         let mut batch = Vec::new();
         let mut bytes = 0_usize;
         for event in events {
-            match self.check(event).map(|event| self.entry(event)) {
-                Ok(entry) => {
-                    bytes = bytes.saturating_add(entry.bytes());
-                    batch.push(entry);
-                    if batch.len() < self.limits.chunk_events && bytes < self.limits.chunk_bytes {
-                        continue;
-                    }
-                    bytes = 0;
-                    if !self.queue_batch(&mut batch, mode, &mut outcomes) {
-                        return outcomes;
-                    }
+            let mut refused = None;
+            if let Some(reason) = self.refusal(&event) {
+                refused = Some(SendError::Refused { event: Box::new(event), reason });
+            } else {
+                let entry = Entry { payload_hash: self.hash(&event), event };
+                bytes = bytes.saturating_add(entry.bytes());
+                batch.push(entry);
+                if batch.len() < self.limits.chunk_events && bytes < self.limits.chunk_bytes {
+                    continue;
                 }
-                Err(refused) => {
-                    // What came before it keeps its place among the outcomes.
-                    bytes = 0;
-                    let goes_on = self.queue_batch(&mut batch, mode, &mut outcomes);
-                    outcomes.push(Err(refused));
-                    if !goes_on {
-                        return outcomes;
-                    }
-                }
+            }
+            // What came before a refused event keeps its place among the outcomes.
+            bytes = 0;
+            let goes_on = self.queue_batch(&mut batch, mode, &mut outcomes);
+            outcomes.extend(refused.map(Err));
+            if !goes_on {
+                return outcomes;
             }
         }
         self.queue_batch(&mut batch, mode, &mut outcomes);
@@ -239,36 +239,42 @@ impl Bus {
         true
     }
 
-    fn queue<T>(&self, entry: Entry, mode: Mode, push: impl FnOnce(&mut Queue, Entry) -> T) -> Result<T, SendError> {
-        match self.lock_with_space(entry.bytes(), mode) {
+    fn queue<T>(
+        &self,
+        event: XaeroEvent,
+        mode: Mode,
+        push: impl FnOnce(&mut Queue, Entry, &BusLimits) -> T,
+    ) -> Result<T, SendError> {
+        let payload_hash = self.hash(&event);
+        match self.lock_with_space(event_bytes(&event), mode) {
             Ok(mut queue) => {
-                let pushed = push(&mut queue, entry);
+                let pushed = push(&mut queue, Entry { event, payload_hash }, &self.limits);
                 self.unlock_and_notify(queue);
                 Ok(pushed)
             }
-            Err(unavailable) => Err(unavailable.with(entry.event)),
+            Err(unavailable) => Err(unavailable.with(event)),
         }
     }
 
-    /// The event, unless it breaks a rule that can be judged before it is queued.
-    fn check(&self, event: XaeroEvent) -> Result<XaeroEvent, SendError> {
+    /// The rule that keeps this event off the bus, where there is one.
+    fn refusal(&self, event: &XaeroEvent) -> Option<Refusal> {
         let proof_bytes = event.merkle_proof.as_ref().map_or(0, Vec::len);
-        let reason = if let Some(error) = &self.broken {
-            Refusal::Subject(Arc::clone(error))
+        if let Some(error) = &self.broken {
+            Some(Refusal::Subject(Arc::clone(error)))
         } else if event.evt.event_type.is_reserved() {
-            Refusal::ReservedEventType(event.evt.event_type)
+            Some(Refusal::ReservedEventType(event.evt.event_type))
         } else if event.evt.data.len() > MAX_PAYLOAD_BYTES {
-            Refusal::PayloadTooLarge(event.evt.data.len())
+            Some(Refusal::PayloadTooLarge(event.evt.data.len()))
         } else if proof_bytes > MAX_PAYLOAD_BYTES {
-            Refusal::ProofTooLarge(proof_bytes)
+            Some(Refusal::ProofTooLarge(proof_bytes))
         } else {
-            return Ok(event);
-        };
-        Err(SendError::Refused { event: Box::new(event), reason })
+            None
+        }
     }
 
-    fn entry(&self, event: XaeroEvent) -> Entry {
-        Entry::new(event, self.hash_payloads.load(Ordering::Relaxed))
+    /// The hash of the payload, where the bus was told to have it made.
+    fn hash(&self, event: &XaeroEvent) -> Option<[u8; 32]> {
+        self.hash_payloads.load(Ordering::Relaxed).then(|| *blake3::hash(&event.evt.data).as_bytes())
     }
 
     /// No code of others runs under this lock, so the queue behind a poisoned one is still consistent.

@@ -16,14 +16,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(event: XaeroEvent, hash: bool) -> Self {
-        let payload_hash = hash.then(|| *blake3::hash(&event.evt.data).as_bytes());
-        Self { event, payload_hash }
-    }
-
     /// What this event counts against the limits in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.event.evt.data.len() + self.event.merkle_proof.as_ref().map_or(0, Vec::len)
+        event_bytes(&self.event)
     }
 }
 
@@ -37,4 +32,9 @@ pub struct Chunk {
     /// What the events count against the limits in bytes; with the number of entries, what
     /// [`Bus::release`](super::Bus::release) wants back.
     pub bytes: usize,
+}
+
+/// What an event counts against the limits in bytes: its payload and its proof.
+pub(super) fn event_bytes(event: &XaeroEvent) -> usize {
+    event.evt.data.len() + event.merkle_proof.as_ref().map_or(0, Vec::len)
 }

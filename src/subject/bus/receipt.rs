@@ -41,7 +41,6 @@ impl fmt::Display for Acknowledged {
 ///
 /// Wait for it with [`Receipt::wait`], or with `.await`. It may be dropped at any time; the event takes its way.
 #[derive(Debug)]
-#[must_use = "an event is durable only once its receipt says so"]
 pub struct Receipt(State);
 
 #[derive(Debug)]
