@@ -1,3 +1,23 @@
-//! actors
+//! The actors of a subject, and what stands under them: threads, storage, queues, supervision.
+//!
+//! * [`bus`] is what publishers write to. [`pool`] runs the users' closures. [`runtime`] is the process's threads.
+//! * [`storage`] is the node's one LMDB environment, [`committer`] the one thread that writes it, [`keyring`] its
+//!   identities.
+//! * [`aof`] and [`batch`] are the children of a subject's supervisor; [`watch`] tells it of their deaths, and
+//!   [`supervise`] decides what to do then.
+//! * [`fault`] is where tests make things fail.
+//!
+//! Protocol and policy are pure: [`supervise`], the bus's queue and the committer's writer know neither actix nor
+//! a clock.
+
+pub(crate) mod aof;
+pub(crate) mod batch;
+pub(crate) mod bus;
+pub(crate) mod committer;
 pub mod fault;
+pub(crate) mod keyring;
+pub(crate) mod pool;
+pub(crate) mod runtime;
+pub(crate) mod storage;
 pub mod supervise;
+pub(crate) mod watch;

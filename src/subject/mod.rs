@@ -1,2 +1,3 @@
 //! subject
+pub mod pipeline;
 pub mod keyring;
