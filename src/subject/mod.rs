@@ -1,1 +1,2 @@
 //! subject
+pub mod pipeline;
