@@ -14,7 +14,7 @@ use crate::{
     crdt::operator::{Applied, FoldOp, FoldState, Operator, ReduceOp, SortOp},
     subject::pipeline::{
         error::PipelineError,
-        machine::{Downstream, Item, Stage, Tick},
+        machine::{Downstream, Item, Origin, Stage, Tick},
         report::Report,
         scope::{EventContext, Named, Scopes},
         window::{Window, WindowRule},
@@ -151,20 +151,21 @@ impl Batch {
             if lent_stamp {
                 event.evt.set_stamp(None);
             }
-            down.emit(Item { event: Cow::Owned(event), source: named.source, dot: named.dot });
+            let origin = Origin { source: named.source, dot: named.dot };
+            down.emit(Item { event: Cow::Owned(event), origin: &origin });
         }
     }
 }
 
 impl Stage for Batch {
     fn feed(&mut self, item: Item<'_>, down: &mut Downstream<'_, '_>) {
-        let mut event = item.event.into_owned();
-        let named = self.scopes.name(item.source, item.dot, event.author_id, down.contexts());
+        let (mut event, Origin { source, dot }) = item.into_kept();
+        let named = self.scopes.name(source, dot, event.author_id, down.contexts());
         let mut lent_stamp = false;
         if event.evt.stamp().is_none()
-            && let Some(dot) = item.dot
+            && let Some(dot) = dot
         {
-            event.evt.set_stamp(down.contexts().stamp(item.source, dot));
+            event.evt.set_stamp(down.contexts().stamp(source, dot));
             lent_stamp = true;
         }
         let bytes = event.evt.data.len();

@@ -68,9 +68,11 @@ impl Pipeline {
             return;
         }
         let mut env = Env { now, contexts, sink, reports: &mut self.reports, ended: false };
-        run(tail(&mut self.slots, entry), Item { event, source, dot }, &mut env);
+        run(tail(&mut self.slots, entry), Item { event, origin: &Origin { source, dot } }, &mut env);
         let ended = env.ended;
-        self.settle(ended, now, contexts, sink);
+        if ended || self.timed {
+            self.settle(ended, now, contexts, sink);
+        }
     }
 
     /// Says whether history is being read. Folds are silent while it is, and a batch emits its state once when it ends,
@@ -247,21 +249,27 @@ pub(super) trait Stage: Send {
 /// An event on its way through the stages, and where it came from.
 pub(super) struct Item<'a> {
     pub(super) event: Cow<'a, XaeroEvent>,
-    pub(super) source: usize,
-    /// Its name within the source. An event that a stage made from several has none.
-    pub(super) dot: Option<Dot>,
+    pub(super) origin: &'a Origin,
 }
 
 impl Item<'_> {
     /// An event that a stage made.
     pub(super) const fn made(event: XaeroEvent) -> Item<'static> {
-        Item { event: Cow::Owned(event), source: 0, dot: None }
+        Item { event: Cow::Owned(event), origin: &Origin { source: 0, dot: None } }
     }
 
-    /// The item with an event of its own, to be kept.
-    pub(super) fn into_owned(self) -> Item<'static> {
-        Item { event: Cow::Owned(self.event.into_owned()), source: self.source, dot: self.dot }
+    /// The item's parts, to be kept.
+    pub(super) fn into_kept(self) -> (XaeroEvent, Origin) {
+        (self.event.into_owned(), *self.origin)
     }
+}
+
+/// Where an event came from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) source: usize,
+    /// The event's name within the source. One that a stage made from several has none.
+    pub(super) dot: Option<Dot>,
 }
 
 /// What stages share during one call into the pipeline.
@@ -304,29 +312,60 @@ impl<'e> Downstream<'_, 'e> {
 }
 
 /// Passes an item through the stages until one keeps or refuses it, or the subscriber has it.
-fn run(mut slots: &mut [Slot], mut item: Item<'_>, env: &mut Env<'_>) {
+fn run(slots: &mut [Slot], item: Item<'_>, env: &mut Env<'_>) {
+    match item.event {
+        Cow::Owned(event) => run_owned(slots, event, item.origin, env),
+        Cow::Borrowed(event) => run_borrowed(slots, event, item.origin, env),
+    }
+}
+
+/// Passes a borrowed event through the filters, to the first stage that has to own it.
+fn run_borrowed(mut slots: &mut [Slot], event: &XaeroEvent, origin: &Origin, env: &mut Env<'_>) {
+    while let Some((Slot { step: Step::Filter(keep), skip }, _)) = slots.split_first() {
+        if !keep(event) {
+            return;
+        }
+        slots = tail(slots, 1 + *skip);
+    }
+    match slots.split_first_mut() {
+        // Such a stage may yet refuse the event.
+        Some((Slot { step: Step::Stage(stage), skip }, rest)) => {
+            let item = Item { event: Cow::Borrowed(event), origin };
+            stage.feed(item, &mut Downstream { slots: tail(rest, *skip), env });
+        }
+        _ => run_owned(slots, event.clone(), origin, env),
+    }
+}
+
+/// Passes an owned event on. It stays where it is, apart from the moves into and out of the user's closures: an event is
+/// large enough for each move to count.
+fn run_owned(mut slots: &mut [Slot], mut event: XaeroEvent, origin: &Origin, env: &mut Env<'_>) {
     while let Some((slot, rest)) = slots.split_first_mut() {
         slots = tail(rest, slot.skip);
         match &mut slot.step {
             Step::Filter(keep) => {
-                if !keep(&item.event) {
+                if !keep(&event) {
                     return;
                 }
             }
             Step::Map(change) => {
-                let event = item.event.into_owned();
                 // The closure may well build a new event. It still stands for the one it was made from.
-                let stamp = event.evt.stamp().cloned();
-                let mut event = change(event);
-                if stamp.is_some() && event.evt.stamp().is_none() {
-                    event.evt.set_stamp(stamp);
+                match event.evt.stamp().cloned() {
+                    None => event = change(event),
+                    Some(stamp) => {
+                        event = change(event);
+                        if event.evt.stamp().is_none() {
+                            event.evt.set_stamp(Some(stamp));
+                        }
+                    }
                 }
-                item.event = Cow::Owned(event);
             }
-            Step::Stage(stage) => return stage.feed(item, &mut Downstream { slots, env }),
+            Step::Stage(stage) => {
+                return stage.feed(Item { event: Cow::Owned(event), origin }, &mut Downstream { slots, env });
+            }
         }
     }
-    (env.sink)(item.event.into_owned());
+    (env.sink)(event);
 }
 
 /// The slots from `at` on.

@@ -1,13 +1,16 @@
 //! `debounce` and `throttle`: fewer events, by the time at which they arrive.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use crate::subject::pipeline::machine::{Downstream, Item, Stage, Tick};
+use crate::{
+    subject::pipeline::machine::{Downstream, Item, Origin, Stage, Tick},
+    wire::event::XaeroEvent,
+};
 
 /// `debounce`: lets the latest event pass once nothing has followed it for a while.
 pub(super) struct Debounce {
     quiet: Duration,
-    held: Option<(Tick, Item<'static>)>,
+    held: Option<(Tick, (XaeroEvent, Origin))>,
 }
 
 impl Debounce {
@@ -18,7 +21,7 @@ impl Debounce {
 
 impl Stage for Debounce {
     fn feed(&mut self, item: Item<'_>, down: &mut Downstream<'_, '_>) {
-        self.held = Some((down.now().saturating_add(self.quiet), item.into_owned()));
+        self.held = Some((down.now().saturating_add(self.quiet), item.into_kept()));
     }
 
     fn is_timed(&self) -> bool {
@@ -30,8 +33,8 @@ impl Stage for Debounce {
     }
 
     fn expire(&mut self, down: &mut Downstream<'_, '_>) {
-        if let Some((_, item)) = self.held.take() {
-            down.emit(item);
+        if let Some((_, (event, origin))) = self.held.take() {
+            down.emit(Item { event: Cow::Owned(event), origin: &origin });
         }
     }
 

@@ -3,12 +3,12 @@
 //! A window opens with its first event and closes when its duration has passed since then or when it holds its count
 //! of events, whichever is first. There is no window without an event, so an empty one never closes.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use crate::{
     subject::pipeline::{
         error::PipelineError,
-        machine::{Downstream, Item, Stage, Tick},
+        machine::{Downstream, Item, Origin, Stage, Tick},
     },
     wire::event::{Event, XaeroEvent},
 };
@@ -151,7 +151,7 @@ pub(super) fn gather_payloads(events: Vec<XaeroEvent>) -> Option<XaeroEvent> {
 
 /// `window`: holds the events of each window back, and lets them go together when it closes.
 pub(super) struct Release {
-    window: Window<Item<'static>>,
+    window: Window<(XaeroEvent, Origin)>,
 }
 
 impl Release {
@@ -163,7 +163,7 @@ impl Release {
 impl Stage for Release {
     fn feed(&mut self, item: Item<'_>, down: &mut Downstream<'_, '_>) {
         let bytes = item.event.evt.data.len();
-        self.window.push(item.into_owned(), bytes, down.now());
+        self.window.push(item.into_kept(), bytes, down.now());
         if self.window.is_full() {
             self.expire(down);
         }
@@ -178,8 +178,8 @@ impl Stage for Release {
     }
 
     fn expire(&mut self, down: &mut Downstream<'_, '_>) {
-        for item in self.window.close() {
-            down.emit(item);
+        for (event, origin) in self.window.close() {
+            down.emit(Item { event: Cow::Owned(event), origin: &origin });
         }
     }
 
