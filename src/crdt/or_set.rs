@@ -88,7 +88,8 @@ struct Entry {
     element: Element,
     /// The latest add by each author that no remove has seen. Empty only where `removed` is not.
     adds: SmallVec<[Mark; 1]>,
-    /// The join of what the removes have seen; never under causal delivery. Boxed, since it is the exception.
+    /// The join of what the removes have seen, ascending by author; never under causal delivery. Boxed, since it is the
+    /// exception.
     #[expect(clippy::box_collection, reason = "8 bytes in every entry instead of 24")]
     removed: Option<Box<Vec<Mark>>>,
 }
@@ -288,16 +289,21 @@ impl FoldState for ORSet {
     }
 }
 
-/// Whether what `marks` stand for includes the event of `mark`.
+/// Whether what `marks`, ascending by author, stand for includes the event of `mark`.
 fn reaches(marks: &[Mark], mark: Mark) -> bool {
-    marks.iter().any(|known| known.author == mark.author && known.seq >= mark.seq)
+    let at = marks.binary_search_by_key(&mark.author, |known| known.author).ok();
+    at.and_then(|at| marks.get(at)).is_some_and(|known| known.seq >= mark.seq)
 }
 
-/// Includes the event of `mark`, and all before it by its author, in what `marks` stand for.
+/// Includes the event of `mark`, and all before it by its author, in what `marks`, ascending by author, stand for.
 fn raise(marks: &mut Vec<Mark>, mark: Mark) {
-    match marks.iter_mut().find(|known| known.author == mark.author) {
-        Some(known) => known.seq = known.seq.max(mark.seq),
-        None => marks.push(mark),
+    match marks.binary_search_by_key(&mark.author, |known| known.author) {
+        Ok(at) => {
+            if let Some(known) = marks.get_mut(at) {
+                known.seq = known.seq.max(mark.seq);
+            }
+        }
+        Err(at) => marks.insert(at, mark),
     }
 }
 
