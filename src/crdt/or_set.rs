@@ -17,7 +17,10 @@
 //! [`causal_delivery`](CausalContext::causal_delivery) the second list does not exist, and an element without adds is
 //! gone.
 
-use std::{any::Any, hash::BuildHasher};
+use std::{
+    any::Any,
+    hash::{BuildHasher, Hasher},
+};
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
 use smallvec::SmallVec;
@@ -86,8 +89,8 @@ struct Mark {
 #[derive(Debug, Clone)]
 struct Entry {
     element: Element,
-    /// The latest add by each author that no remove has seen. Empty only where `removed` is not.
-    adds: SmallVec<[Mark; 1]>,
+    /// The latest add by each author that no remove has seen. Empty only where `removed` is not. Two lie in the table.
+    adds: SmallVec<[Mark; 2]>,
     /// The join of what the removes have seen, ascending by author; never under causal delivery. Boxed, since it is the
     /// exception.
     #[expect(clippy::box_collection, reason = "8 bytes in every entry instead of 24")]
@@ -112,7 +115,7 @@ impl ORSet {
                 self.live += usize::from(!was_live && entry.is_live());
             }
             hash_table::Entry::Vacant(slot) => {
-                slot.insert(Entry { element: element.into(), adds: SmallVec::from([mark]), removed: None });
+                slot.insert(Entry { element: element.into(), adds: SmallVec::from_slice(&[mark]), removed: None });
                 self.live += 1;
             }
         }
@@ -133,7 +136,7 @@ impl ORSet {
     /// Whether the element is in the set.
     #[must_use]
     pub fn contains(&self, element: &[u8]) -> bool {
-        self.entries.find(self.hasher.hash_one(element), |entry| *entry.element == *element).is_some_and(Entry::is_live)
+        self.entries.find(hash(&self.hasher, element), |entry| *entry.element == *element).is_some_and(Entry::is_live)
     }
 
     /// The elements in ascending order of their bytes.
@@ -187,7 +190,7 @@ impl ORSet {
     /// The causal case: the adds that the remove had not seen are all that is left.
     fn remove_once_and_for_all(&mut self, element: &[u8], context: &dyn CausalContext) {
         let Self { authors, entries, hasher, live } = self;
-        let Ok(mut slot) = entries.find_entry(hasher.hash_one(element), |entry| *entry.element == *element) else {
+        let Ok(mut slot) = entries.find_entry(hash(hasher, element), |entry| *entry.element == *element) else {
             return;
         };
         let entry = slot.get_mut();
@@ -220,8 +223,8 @@ impl ORSet {
 
     fn slot(&mut self, element: &[u8]) -> hash_table::Entry<'_, Entry> {
         let Self { entries, hasher, .. } = self;
-        let hash = hasher.hash_one(element);
-        entries.entry(hash, |entry| *entry.element == *element, |entry| hasher.hash_one(entry.element.as_slice()))
+        let hash_of = |entry: &Entry| hash(hasher, &entry.element);
+        entries.entry(hash(hasher, element), |entry| *entry.element == *element, hash_of)
     }
 }
 
@@ -287,6 +290,13 @@ impl FoldState for ORSet {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// The keyed hash of an element. A slice's own adds its length, which sets one value apart from the next; here is one.
+fn hash(hasher: &DefaultHashBuilder, element: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(element);
+    state.finish()
 }
 
 /// Whether what `marks`, ascending by author, stand for includes the event of `mark`.
