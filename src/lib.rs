@@ -1,14 +1,4 @@
 //! Durable, conflict-free event streams for offline-first collaborative applications.
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::cast_possible_truncation,
-        clippy::panic
-    )
-)]
 #![warn(missing_docs)]
 #![deny(
     clippy::unwrap_used,
@@ -18,6 +8,16 @@
     clippy::cast_sign_loss,
     clippy::cast_possible_wrap,
     clippy::panic
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::panic
+    )
 )]
 
 pub mod actors;
@@ -38,4 +38,5 @@ pub mod event {
     };
 }
 
+pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};
 pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVector, XaeroEvent, XaeroID};

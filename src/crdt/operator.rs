@@ -81,6 +81,8 @@ type Reduce = dyn Fn(&dyn Any) -> Option<Vec<u8>> + Send + Sync;
 pub struct SortOp {
     pub(crate) name: Cow<'static, str>,
     pub(crate) compare: Arc<Compare>,
+    /// Whether it sorts causes before their effects: see [`SortOp::keeps_causes_first`].
+    pub(crate) keeps_causes_first: bool,
 }
 
 /// A factory of fold states.
