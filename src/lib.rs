@@ -1,27 +1,56 @@
 //! Durable, conflict-free event streams for offline-first collaborative applications.
+//!
+//! A [`Subject`] is a named event stream that many people write at once. Operators change what a subscriber sees of it;
+//! `batch` resolves concurrent edits by the rules of a CRDT ([`Fold`]). A subject that [runs](Subject::run) is durable:
+//! an event is acknowledged when it is on disk, and a storage actor that fails is started again with nothing lost.
+//!
+//! ```
+//! use xaeroflux::prelude::*;
+//!
+//! let node = Node::ephemeral()?; // or Subject::new(..), on the process's default node
+//! let (alice, bob) = (node.identity("alice")?, node.identity("bob")?);
+//! let tags = node.subject("workspace/docs/object/proposal-tags");
+//!
+//! let (tell, told) = std::sync::mpsc::channel();
+//! let resolved = tags
+//!     .batch(Duration::from_millis(20), Some(25), vec![
+//!         Operator::Sort(Sort::VectorClock.to_operator()),
+//!         Operator::Fold(Fold::ORSet.to_operator()),
+//!         Operator::Reduce(Reduce::SetContents.to_operator()),
+//!     ])
+//!     .subscribe(move |state| {
+//!         let tags = rkyv::from_bytes::<Vec<Vec<u8>>, _>(&state.evt.data).unwrap();
+//!         tell.send(tags).unwrap();
+//!     });
+//! let handle = tags.run()?;
+//!
+//! tags.publish(XaeroEvent::new("draft", CRDT_SET_ADD).by(alice)).wait()?;
+//! tags.publish(XaeroEvent::new("urgent", CRDT_SET_ADD).by(bob)).wait()?;
+//! tags.publish(XaeroEvent::new("draft", CRDT_SET_REMOVE).by(bob)).wait()?;
+//! while told.recv()? != [b"urgent".to_vec()] {}
+//! # drop((resolved, handle));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The crate owns its threads, so it works in a plain `main`, in a `#[test]`, under tokio, and in an application that has
+//! an actix System of its own.
 #![warn(missing_docs)]
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_possible_wrap,
-    clippy::panic
-)]
 #![cfg_attr(
-    test,
-    allow(
+    not(test),
+    deny(
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::indexing_slicing,
         clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
         clippy::panic
     )
 )]
 
 pub mod actors;
 pub mod crdt;
+pub mod prelude;
 pub mod subject;
 pub mod wire;
 
@@ -38,5 +67,16 @@ pub mod event {
     };
 }
 
+pub use actors::{
+    bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
+    committer::{IngestOutcome, IngestRefusal},
+    keyring::KeyringError,
+    storage::StorageError,
+    watch::ChildKind,
+};
 pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};
 pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVector, XaeroEvent, XaeroID};
+pub use subject::{
+    ControlBus, DataBus, Error, EventStream, Handle, IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow,
+    Publish, Sink, Subject, SubjectActor, SubscribeOptions, Subscription, identity,
+};

@@ -18,10 +18,7 @@ use crate::{
         bus::{Bus, BusLimits, Chunk},
         pool::{Scheduled, Task, Worker},
     },
-    wire::{
-        id::SubjectId,
-        name,
-    },
+    wire::{id::SubjectId, name},
 };
 
 /// Chunks that the memory pump passes on before it lets other tasks have their turn.
@@ -147,7 +144,8 @@ impl Core {
     /// Forgets a pipeline that has ended.
     pub(crate) fn detach(&self, follower: *const Follower) {
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        let keep = |attached: &&Attached| attached.follower.strong_count() > 0 && attached.follower.as_ptr() != follower;
+        let keep =
+            |attached: &&Attached| attached.follower.strong_count() > 0 && attached.follower.as_ptr() != follower;
         *followers = Arc::new(followers.iter().filter(keep).cloned().collect());
         drop(followers);
         // It may have been what held the bus up.
@@ -213,9 +211,9 @@ impl Core {
 
     /// Whether every pipeline that blocks the bus when it is behind has room.
     fn has_room(&self) -> bool {
-        self.followers().iter().all(|attached| {
-            attached.follower.upgrade().is_none_or(|follower| follower.has_room(attached.source))
-        })
+        self.followers()
+            .iter()
+            .all(|attached| attached.follower.upgrade().is_none_or(|follower| follower.has_room(attached.source)))
     }
 
     /// What the application sends on the control bus reaches the readers of notices, and is not stored.

@@ -1,3 +1,33 @@
-//! subject
+//! Subjects: the handle that applications hold, and everything between it and the actors.
+//!
+//! * [`node`] is a data directory with its identities and subjects; [`engine`] its durable half, opened when needed.
+//! * [`handle`] is [`Subject`]: operators, publishing, subscribing. [`core`] is what all handles on one subject share.
+//! * [`pipeline`] is the pure chain of stages; [`follower`] drives one for each subscription, from the bus or the log.
+//! * [`run`] makes a subject durable; [`supervisor`] is the actor that it then is.
+//! * [`read`] reads the log without running anything. [`ingest`] is the door for events made elsewhere.
+//! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
+
+pub(crate) mod core;
+pub mod dead;
+pub(crate) mod engine;
+pub mod error;
+pub mod follower;
+pub mod handle;
+pub mod ingest;
+pub mod node;
+pub mod notice;
 pub mod pipeline;
-pub mod keyring;
+pub mod read;
+pub mod run;
+pub mod subscription;
+pub(crate) mod supervisor;
+
+pub use error::Error;
+pub use follower::{Lag, Overflow, SubscribeOptions};
+pub use handle::{ControlBus, DataBus, Sink, Subject};
+pub use ingest::IngestReceipt;
+pub use node::{Node, NodeBuilder, identity};
+pub use notice::{Notice, Notices};
+pub use run::Handle;
+pub use subscription::{EventStream, Subscription};
+pub use supervisor::{Publish, SubjectActor};

@@ -4,11 +4,11 @@
 //! then on; a reader that falls behind loses the oldest, and is told how many.
 
 use std::{
+    sync::Arc,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    sync::Arc,
     time::Duration,
 };
 

@@ -59,14 +59,7 @@ struct Child<A: Actor> {
 
 impl<A: Actor> Default for Child<A> {
     fn default() -> Self {
-        Self {
-            address: None,
-            incarnation: 0,
-            policy: Supervisor::new(),
-            ready: false,
-            progress: false,
-            awaited: false,
-        }
+        Self { address: None, incarnation: 0, policy: Supervisor::new(), ready: false, progress: false, awaited: false }
     }
 }
 

@@ -175,10 +175,7 @@ impl Handler<Kill> for Aof {
 }
 
 /// Resolves the receipts of a local batch, and says how many events it has.
-fn settle_local(
-    ingress: &Ingress,
-    results: Result<Vec<crate::actors::bus::Outcome>, PublishError>,
-) -> usize {
+fn settle_local(ingress: &Ingress, results: Result<Vec<crate::actors::bus::Outcome>, PublishError>) -> usize {
     let Ingress::Local(chunk) = ingress else { return 0 };
     if let Some(receipts) = &chunk.receipts {
         match results {

@@ -87,7 +87,9 @@ pub enum IngestRefusal {
         there: EventId,
     },
     /// Its clock contradicts its causes.
-    #[error("event {dot} has a clock that is not above that of {cause}, which it follows: no engine makes such an event")]
+    #[error(
+        "event {dot} has a clock that is not above that of {cause}, which it follows: no engine makes such an event"
+    )]
     ClockBelowCause {
         /// The event.
         dot: Dot,
@@ -95,7 +97,9 @@ pub enum IngestRefusal {
         cause: Dot,
     },
     /// Too much waits already.
-    #[error("event {dot} misses its cause {missing}, and no more events of this subject may wait: send the causes first, then this again")]
+    #[error(
+        "event {dot} misses its cause {missing}, and no more events of this subject may wait: send the causes first, then this again"
+    )]
     NoRoomToWait {
         /// The event.
         dot: Dot,

@@ -11,7 +11,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::writer::{Batch, LogWriter, Outcome, Submission};
 use crate::actors::{
-    fault::{fault_error, fault_point},
+    fault::fault_point,
     storage::{StorageError, Store},
 };
 
@@ -211,7 +211,7 @@ impl Loop {
     fn transact(&mut self, group: &[Submission]) -> Result<Vec<Outcome>, StorageError> {
         let store = Arc::clone(&self.store);
         let now_ms = (self.wall)();
-        fault_point!(store.scope(), "committer.received");
+        fault_point!(self.writer.scope, "committer.received");
         let mut txn = store.env.write()?;
         let mut outcomes = Vec::with_capacity(group.len());
         for submission in group {
@@ -219,14 +219,13 @@ impl Loop {
         }
         self.writer.finish(&mut txn)?;
         self.staged = Some((self.writer.next, outcomes));
-        fault_point!(store.scope(), "committer.before_commit");
-        fault_error!(
-            store.scope(),
-            "committer.commit_fails",
-            StorageError::Poisoned { reason: "a simulated failure of fsync".to_owned() }
+        fault_point!(self.writer.scope, "committer.before_commit");
+        fault_point!(
+            self.writer.scope,
+            "committer.commit_fails" => StorageError::Poisoned { reason: "a simulated failure of fsync".to_owned() }
         );
         txn.commit()?;
-        fault_point!(store.scope(), "committer.after_commit");
+        fault_point!(self.writer.scope, "committer.after_commit");
         if let Err(error) = store.extend_data_file() {
             tracing::warn!(%error, "the data file could not be brought to its full length");
         }

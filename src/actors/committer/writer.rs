@@ -103,6 +103,8 @@ pub(crate) struct LogWriter {
     scratch: Vec<u8>,
     /// Subjects that this transaction touched.
     touched: Vec<SubjectId>,
+    /// Which node this is, for the fault points of tests.
+    pub(crate) scope: String,
 }
 
 /// A subject in use.
@@ -121,6 +123,7 @@ pub(crate) struct Subject {
 impl LogWriter {
     pub(crate) fn new(store: Arc<Store>) -> Self {
         Self {
+            scope: store.dir().to_string_lossy().into_owned(),
             store,
             subjects: HashMap::new(),
             next: 0,
@@ -178,7 +181,7 @@ impl LogWriter {
                 results.push(Err(why.clone()));
                 continue;
             }
-            fault_point!(self.store.scope(), "committer.before_put");
+            fault_point!(self.scope, "committer.before_put");
             if self.block.is_full() {
                 self.flush(txn)?;
             }
@@ -199,9 +202,8 @@ impl LogWriter {
                 payload: &entry.event.evt.data,
             };
             let position = self.next;
-            let written = self
-                .block
-                .append(position, head.links(&known), |out| frame::encode_into(out, &record).map(drop));
+            let written =
+                self.block.append(position, head.links(&known), |out| frame::encode_into(out, &record).map(drop));
             if let Err(error) = written {
                 results.push(Err(refusal(&error)));
                 continue;
@@ -218,7 +220,7 @@ impl LogWriter {
                 self.release(txn, log.id, record.dot, now_ms)?;
             }
         }
-        fault_point!(self.store.scope(), "committer.after_put");
+        fault_point!(self.scope, "committer.after_put");
         Ok(results)
     }
 
@@ -342,7 +344,7 @@ fn index_rows(
 
 fn refusal(error: &FrameError) -> PublishError {
     match error {
-        FrameError::PayloadTooLarge(bytes) => PublishError::PayloadTooLarge { bytes: *bytes },
-        other => PublishError::Storage(other.to_string()),
+        FrameError::PayloadTooLarge(bytes) => PublishError::PayloadTooLarge { size: *bytes },
+        other => PublishError::Storage(Arc::from(other.to_string())),
     }
 }

@@ -23,11 +23,7 @@
 //! A link is a position plus one, so that 0 is "none". The checksums cover the position, so that a block that a damaged
 //! page brings to the wrong place is noticed.
 
-use crate::wire::{
-    archive,
-    frame::FrameError,
-    record::RecordView,
-};
+use crate::wire::{archive, frame::FrameError, record::RecordView};
 
 /// A block is closed when it has this many bytes. Large enough that half a page lost at its end is nothing, small enough
 /// that a single event is read without touching much else.

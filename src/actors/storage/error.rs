@@ -74,16 +74,22 @@ pub enum StorageError {
         key: String,
     },
     /// The map is full.
-    #[error("the storage map of {map_size} bytes is full, nothing of this batch was stored: restart with a larger --map-size")]
+    #[error(
+        "the storage map of {map_size} bytes is full, nothing of this batch was stored: restart with a larger --map-size"
+    )]
     MapFull {
         /// The size of the map in bytes.
         map_size: u64,
     },
     /// The disk is full.
-    #[error("the disk or the quota under the data directory is full, nothing of this batch was stored: free some space and publish again")]
+    #[error(
+        "the disk or the quota under the data directory is full, nothing of this batch was stored: free some space and publish again"
+    )]
     DiskFull,
     /// A write failed in a way that leaves open what is on disk.
-    #[error("the storage failed ({reason}) and takes no more events, since what the system would read back might not be on disk: look at the disk, then restart the process; all that was acknowledged is safe")]
+    #[error(
+        "the storage failed ({reason}) and takes no more events, since what the system would read back might not be on disk: look at the disk, then restart the process; all that was acknowledged is safe"
+    )]
     Poisoned {
         /// What failed first.
         reason: String,
@@ -106,6 +112,11 @@ pub enum StorageError {
         /// What LMDB said.
         reason: String,
     },
+    /// Too much of the subject is on its way to the disk already.
+    #[error(
+        "too many events are on their way to the disk already: wait for the receipts of some, then send this again"
+    )]
+    Busy,
     /// The node was shut down.
     #[error("the node is shut down: start it again before using its subjects")]
     Closed,

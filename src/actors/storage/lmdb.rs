@@ -10,7 +10,7 @@ use lmdb::{
     Cursor, Database, DatabaseFlags, Environment, EnvironmentFlags, Error as LmdbError, RoTransaction, RwTransaction,
     Transaction, WriteFlags,
 };
-use lmdb_rkv_sys as ffi;
+use lmdb_sys as ffi;
 
 use super::error::StorageError;
 
@@ -204,7 +204,9 @@ impl WriteTxn<'_> {
     pub(crate) fn commit(self) -> Result<(), StorageError> {
         let map_size = self.env.map_size;
         self.txn.commit().map_err(|error| match translate("committing", map_size, error) {
-            refusal @ (StorageError::MapFull { .. } | StorageError::DiskFull | StorageError::Poisoned { .. }) => refusal,
+            refusal @ (StorageError::MapFull { .. } | StorageError::DiskFull | StorageError::Poisoned { .. }) => {
+                refusal
+            }
             // A failed sync may have thrown the dirty pages away: reading them back would show what is not on disk.
             other => StorageError::Poisoned { reason: other.to_string() },
         })
@@ -223,8 +225,7 @@ macro_rules! reads {
             }
 
             fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Row<'_>>, StorageError> {
-                at_or_before(&self.txn, self.env.db(table), key)
-                    .map_err(|e| translate("seeking", self.env.map_size, e))
+                at_or_before(&self.txn, self.env.db(table), key).map_err(|e| translate("seeking", self.env.map_size, e))
             }
 
             fn last(&self, table: Table) -> Result<Option<Row<'_>>, StorageError> {

@@ -75,24 +75,14 @@ impl Store {
         &self.dir
     }
 
-    /// Which node this is, for the fault points of tests.
-    #[cfg(debug_assertions)]
-    pub(crate) fn scope(&self) -> std::borrow::Cow<'_, str> {
-        self.dir.to_string_lossy()
-    }
-
     /// The shared part of a subject's log; the committer fills it when it first hears of it.
     pub(crate) fn log(&self, id: SubjectId, name: &str) -> Arc<SubjectLog> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(log) = logs.get(&id).and_then(Weak::upgrade) {
             return log;
         }
-        let log = Arc::new(SubjectLog {
-            id,
-            name: name.to_owned(),
-            published: Mutex::default(),
-            token: AtomicU64::new(0),
-        });
+        let log =
+            Arc::new(SubjectLog { id, name: name.to_owned(), published: Mutex::default(), token: AtomicU64::new(0) });
         logs.insert(id, Arc::downgrade(&log));
         log
     }

@@ -42,10 +42,9 @@ pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
             match found.parse::<u32>() {
                 Ok(format) if format <= FORMAT => Ok(()),
                 Ok(_) => Err(StorageError::NewerFormat { path: dir.to_owned(), found, known: FORMAT }),
-                Err(_) => Err(StorageError::DamagedFile {
-                    path,
-                    what: format!("it should read \"{FORMAT_PREFIX}{FORMAT}\""),
-                }),
+                Err(_) => {
+                    Err(StorageError::DamagedFile { path, what: format!("it should read \"{FORMAT_PREFIX}{FORMAT}\"") })
+                }
             }
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -21,3 +21,7 @@ pub mod retain;
 
 #[cfg(test)]
 mod simulation;
+
+pub use credit::Credits;
+pub use policy::{Cause, Decision, Died, Supervisor};
+pub use retain::{Retained, Token};

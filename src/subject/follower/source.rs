@@ -3,11 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::{
-    actors::storage::{
-        StorageError, Store,
-        block::Stored,
-        open::SubjectLog,
-    },
+    actors::storage::{StorageError, Store, block::Stored, open::SubjectLog},
     wire::{
         event::{Event, Stamp, XaeroEvent},
         id::Dot,
@@ -65,12 +61,8 @@ impl LogSource {
 
 /// The event of a record, as the user's closures see it.
 pub(crate) fn event_of(record: &RecordView<'_>) -> XaeroEvent {
-    let stamp = Stamp {
-        subject: record.subject(),
-        dot: record.dot(),
-        clock: record.clock(),
-        deps: record.deps().collect(),
-    };
+    let stamp =
+        Stamp { subject: record.subject(), dot: record.dot(), clock: record.clock(), deps: record.deps().collect() };
     XaeroEvent {
         evt: Event::stamped(record.payload().to_vec(), record.event_type(), Some(Arc::new(stamp))),
         merkle_proof: None,

@@ -9,13 +9,8 @@ use std::{
 };
 
 use super::{
-    Ending, Feed, Follower, LogSource, Sink,
-    context::SourceContexts,
-    moment,
-    options::Overflow,
-    sink::panic_message,
-    source::dot_of,
-    tick,
+    Ending, Feed, Follower, LogSource, Sink, context::SourceContexts, moment, options::Overflow, sink::panic_message,
+    source::dot_of, tick,
 };
 use crate::{
     actors::{aof::Ingress, bus::Chunk, fault::fault_point, storage::StorageError},
@@ -158,7 +153,9 @@ impl Follower {
                 .into_iter()
                 .enumerate()
                 .map(|(source, feed)| match feed {
-                    Feed::Log { source: log, next, .. } => self.feed_from_log(&mut inner.contexts, source, log, Some(next)),
+                    Feed::Log { source: log, next, .. } => {
+                        self.feed_from_log(&mut inner.contexts, source, log, Some(next))
+                    }
                     memory @ Feed::Memory { .. } => memory,
                 })
                 .collect();

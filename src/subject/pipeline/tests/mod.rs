@@ -170,7 +170,11 @@ fn by_payload() -> Operator {
 }
 
 fn sort<K: Ord>(name: &'static str, key: impl Fn(&XaeroEvent) -> K + Send + Sync + 'static) -> Operator {
-    Operator::Sort(SortOp { name: Cow::Borrowed(name), compare: Arc::new(move |a, b| key(a).cmp(&key(b))) })
+    Operator::Sort(SortOp {
+        name: Cow::Borrowed(name),
+        compare: Arc::new(move |a, b| key(a).cmp(&key(b))),
+        keeps_causes_first: false,
+    })
 }
 
 fn fold() -> Operator {

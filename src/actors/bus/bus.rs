@@ -131,6 +131,11 @@ impl Bus {
         self.unlock_and_wake_senders(queue);
     }
 
+    /// Takes events again, after a [`close`](Self::close): the subject runs once more.
+    pub fn reopen(&self) {
+        self.lock().closed = false;
+    }
+
     /// Whether it was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {

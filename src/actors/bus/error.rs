@@ -4,10 +4,13 @@ use std::{error::Error, fmt, sync::Arc};
 
 use thiserror::Error;
 
-use crate::wire::{
-    event::{EventType, XaeroEvent},
-    id::XaeroID,
-    limits::MAX_PAYLOAD_BYTES,
+use crate::{
+    actors::storage::StorageError,
+    wire::{
+        event::{EventType, XaeroEvent},
+        id::XaeroID,
+        limits::MAX_PAYLOAD_BYTES,
+    },
 };
 
 /// An event that was not queued. It carries the event back: see [`SendError::into_inner`].
@@ -176,6 +179,24 @@ pub enum PublishError {
          and publish it again if not"
     )]
     Abandoned,
+    /// The node's own identity could not be made or read.
+    #[error("the node's own identity cannot be used: {0}")]
+    Identity(Arc<str>),
+    /// The storage refused the event for another reason.
+    #[error("the event was not stored: {0}")]
+    Storage(Arc<str>),
+}
+
+impl From<StorageError> for PublishError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::MapFull { map_size } => Self::StorageFull { map_size },
+            StorageError::DiskFull => Self::DiskFull,
+            StorageError::Poisoned { reason } => Self::Poisoned { reason: Arc::from(reason) },
+            StorageError::Closed => Self::Stopped,
+            other => Self::Storage(Arc::from(other.to_string())),
+        }
+    }
 }
 
 impl From<Refusal> for PublishError {

@@ -1,0 +1,112 @@
+//! Reading a subject's log without running the subject.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use super::{
+    error::Error,
+    follower::event_of,
+    handle::Subject,
+    pipeline::{Contexts, PipelineSpec},
+};
+use crate::{
+    actors::storage::{StorageError, open::SubjectLog},
+    crdt::{CausalIndex, Operator},
+    wire::{
+        event::{ScanWindow, XaeroEvent},
+        id::Dot,
+        record::RecordView,
+        vector::VersionVector,
+    },
+};
+
+/// Events that are visited under one read transaction: a long one would keep pages from being reused.
+const VISIT_EVENTS: u64 = 4_096;
+
+impl Subject {
+    /// Visits the events of the log whose clocks lie in the window, in their order, in place: nothing is copied. Ends with
+    /// the log as it is now, or when `visit` returns `false`.
+    ///
+    /// Works on a subject that runs as on one that does not. Operators of this handle do not apply.
+    ///
+    /// # Errors
+    /// Where the data directory cannot be opened, or an event in it is damaged.
+    pub fn for_each_archived(
+        &self,
+        window: ScanWindow,
+        mut visit: impl FnMut(&RecordView<'_>) -> bool,
+    ) -> Result<(), Error> {
+        self.read_log(0, |record| !window.contains(record.clock()) || visit(record)).map(drop)
+    }
+
+    /// How many events the subject's log has on this node.
+    ///
+    /// # Errors
+    /// Where the data directory cannot be opened.
+    pub fn count(&self) -> Result<u64, Error> {
+        Ok(self.log()?.1.count())
+    }
+
+    /// The state of the whole log as of now, resolved by these operators: what a [`batch`](Self::batch) pipeline would
+    /// emit. `None` where the log has no event that the fold uses.
+    ///
+    /// # Errors
+    /// As [`for_each_archived`](Self::for_each_archived), and where the operators make no sense.
+    pub fn resolve(&self, operators: Vec<Operator>) -> Result<Option<XaeroEvent>, Error> {
+        let spec = PipelineSpec::default().batch(Duration::MAX, None, operators)?;
+        let mut pipeline = spec.instantiate();
+        let mut contexts = LogContexts(CausalIndex::new());
+        let mut state = None;
+        let mut sink = |event| state = Some(event);
+        pipeline.set_catching_up(true, Duration::ZERO, &contexts, &mut sink);
+        self.read_log(0, |record| {
+            let event = event_of(record);
+            contexts.0.insert(record.dot(), record.deps());
+            pipeline.feed(0, Cow::Owned(event), Some(record.dot()), Duration::ZERO, &contexts, &mut sink);
+            true
+        })?;
+        pipeline.set_catching_up(false, Duration::ZERO, &contexts, &mut sink);
+        Ok(state)
+    }
+
+    /// Reads on from `from`, and returns the ordinal of the next event.
+    fn read_log(&self, from: u64, mut visit: impl FnMut(&RecordView<'_>) -> bool) -> Result<u64, Error> {
+        let (engine, log) = self.log()?;
+        let end = log.count();
+        let mut next = from;
+        let mut wanted = true;
+        while wanted && next < end {
+            let part = VISIT_EVENTS.min(end - next);
+            engine.store.read(&log, next, part, &mut |stored| {
+                wanted = visit(&stored.record);
+                next += 1;
+                Ok::<bool, StorageError>(wanted)
+            })?;
+        }
+        Ok(next)
+    }
+
+    fn log(&self) -> Result<(Arc<super::engine::Engine>, Arc<SubjectLog>), Error> {
+        let core = self.core().ok_or(Error::NotRunning)?;
+        core.check()?;
+        let engine = core.node.engine()?;
+        let log = engine.log(core.id, &core.name)?;
+        Ok((engine, log))
+    }
+}
+
+/// The contexts of one log.
+struct LogContexts(CausalIndex);
+
+impl Contexts for LogContexts {
+    fn covers(&self, _: usize, event: Dot, other: Dot) -> bool {
+        event == other || self.0.saw(event, other)
+    }
+
+    fn vector(&self, _: usize, event: Dot) -> VersionVector {
+        self.0.vector(event)
+    }
+
+    fn causal_delivery(&self) -> bool {
+        true
+    }
+}
