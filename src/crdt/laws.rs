@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::{
     crdt::{
-        Fold, Reduce, Sort,
+        CausalIndex, Fold, Reduce, Sort,
         operator::{CausalContext, FoldOp, FoldState, ReduceOp},
     },
     wire::{
@@ -114,7 +114,9 @@ fn play(replicas: usize, script: &[Step]) -> History {
     for step in script {
         match *step {
             Step::Sync { replica, event } if !events.is_empty() => {
-                let recorded = &events[event % events.len()];
+                // Mostly something recent, as people do who work together; now and then something old.
+                let reach = if event % 4 == 0 { events.len() } else { events.len().min(8) };
+                let recorded = &events[events.len() - 1 - event / 4 % reach];
                 let (vector, clock) = &mut seen[usize::from(replica)];
                 vector.join(&recorded.context);
                 vector.observe(recorded.dot);
@@ -189,7 +191,8 @@ fn causal_delivery<'a>(history: &'a History, random: &mut Random) -> Vec<&'a Rec
     delivery
 }
 
-/// Folds a delivery in windows of random size, each sorted, with a restart from a snapshot now and then.
+/// Folds a delivery in windows of random size, each sorted, with a restart from a snapshot now and then. A causal one
+/// gets its contexts from a [`CausalIndex`], as a pipeline over a log does.
 fn fold_in_windows(
     fold: &FoldOp,
     sorts: &[Option<Sort>],
@@ -198,18 +201,22 @@ fn fold_in_windows(
     causal: bool,
 ) -> Box<dyn FoldState> {
     let mut state = fold.make();
+    let mut index = CausalIndex::new();
     let mut rest = delivery;
     while !rest.is_empty() {
         let (window, after) = rest.split_at(1 + random.below(rest.len()));
         rest = after;
         let mut window = window.to_vec();
+        for recorded in window.iter().filter(|_| causal) {
+            index.insert(recorded.dot, recorded.deps.iter().copied());
+        }
         if let Some(sort) = sorts[random.below(sorts.len())] {
             let sort = sort.to_operator();
             window.sort_by(|a, b| sort.compare(&a.event, &b.event));
         }
         for recorded in window {
             if causal {
-                state.apply(&recorded.event, recorded.dot, &Causal(recorded.context.clone()));
+                state.apply(&recorded.event, recorded.dot, &index.context(recorded.dot));
             } else {
                 state.apply(&recorded.event, recorded.dot, &recorded.context);
             }

@@ -57,10 +57,10 @@ impl MVRegister {
 
     /// Writes `value` by the event with this dot, whose author had seen `context`.
     pub fn write(&mut self, value: &[u8], dot: Dot, context: &dyn CausalContext) {
-        // A write does not replace itself, even where a context counts the event as one that its author knows of.
-        self.writes.retain(|(known, _)| *known == dot || !context.covers(*known));
+        self.writes.retain(|(known, _)| !context.covers(*known));
         if !context.causal_delivery() {
             for (author, seq) in context.to_vector().iter() {
+                // A write does not replace itself, even where a context counts it among what its author knows.
                 let seq = if author == dot.author { seq.min(dot.seq.saturating_sub(1)) } else { seq };
                 if seq > 0 {
                     self.replaced.observe(Dot::new(author, seq));
