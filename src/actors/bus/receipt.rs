@@ -83,12 +83,14 @@ impl Receipt {
                 if let Some(outcome) = shared.get(index) {
                     return outcome;
                 }
-                let mut waiting = shared.lock();
+                let mut waiters = shared.lock();
                 loop {
                     if let Some(outcome) = shared.get(index) {
                         return outcome;
                     }
-                    waiting = shared.done.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                    waiters.threads += 1;
+                    waiters = shared.done.wait(waiters).unwrap_or_else(PoisonError::into_inner);
+                    waiters.threads -= 1;
                 }
             }
         }
@@ -98,14 +100,19 @@ impl Receipt {
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Outcome> {
         let State::Pending { shared, index, .. } = &self.0 else { return self.try_get() };
+        if let Some(outcome) = shared.get(*index) {
+            return Some(outcome);
+        }
         let start = Instant::now();
-        let mut waiting = shared.lock();
+        let mut waiters = shared.lock();
         loop {
             if let Some(outcome) = shared.get(*index) {
                 return Some(outcome);
             }
             let left = timeout.checked_sub(start.elapsed()).filter(|left| !left.is_zero())?;
-            waiting = shared.done.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiters.threads += 1;
+            waiters = shared.done.wait_timeout(waiters, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiters.threads -= 1;
         }
     }
 }
@@ -172,15 +179,24 @@ enum Results {
 #[derive(Debug, Default)]
 struct Shared {
     results: OnceLock<Results>,
-    /// Those who wait in futures. The lock also orders "look, then wait" against "store, then wake".
-    wakers: Mutex<Vec<Waker>>,
-    /// Those who wait in threads.
+    /// Those who wait. The lock also orders "look, then wait" against "store, then wake".
+    waiters: Mutex<Waiters>,
+    /// Where threads wait.
     done: Condvar,
 }
 
+/// Those who wait for the results of a group.
+#[derive(Debug, Default)]
+struct Waiters {
+    /// How many threads: where there are none, completion need not ask the system to wake any.
+    threads: usize,
+    /// Those who wait in futures.
+    wakers: Vec<Waker>,
+}
+
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<Waker>> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, index: usize) -> Option<Outcome> {
@@ -196,19 +212,19 @@ impl Shared {
         }
         // A waker is code of others: it is cloned before the lock, and the one it replaces dropped after it.
         let mut waker = waker.clone();
-        let mut wakers = self.lock();
+        let mut waiters = self.lock();
         if let Some(outcome) = self.get(index) {
             return Poll::Ready(outcome);
         }
-        match slot.and_then(|slot| wakers.get_mut(slot)) {
+        match slot.and_then(|slot| waiters.wakers.get_mut(slot)) {
             Some(old) => std::mem::swap(old, &mut waker),
             None => {
-                *slot = Some(wakers.len());
-                wakers.push(waker);
+                *slot = Some(waiters.wakers.len());
+                waiters.wakers.push(waker);
                 return Poll::Pending;
             }
         }
-        drop(wakers);
+        drop(waiters);
         drop(waker);
         Poll::Pending
     }
@@ -218,8 +234,13 @@ impl Shared {
             return false;
         }
         // Whoever looked before the results were there holds the lock until it waits or has registered.
-        let wakers = std::mem::take(&mut *self.lock());
-        self.done.notify_all();
+        let Waiters { threads, wakers } = {
+            let mut waiters = self.lock();
+            Waiters { threads: waiters.threads, wakers: std::mem::take(&mut waiters.wakers) }
+        };
+        if threads > 0 {
+            self.done.notify_all();
+        }
         for waker in wakers {
             waker.wake();
         }
@@ -234,6 +255,8 @@ mod tests {
         task::Wake,
         thread,
     };
+
+    use crossbeam::channel::unbounded;
 
     use super::*;
 
@@ -278,12 +301,23 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_thread_is_woken() {
+    fn waiting_threads_are_woken() {
         let group = ReceiptGroup::default();
-        let receipt = group.receipt(0);
-        let waiter = thread::spawn(move || receipt.wait());
-        group.complete([Ok(acknowledged(7))]);
-        assert_eq!(waiter.join().unwrap().unwrap().seq, 7);
+        let (outcome_tx, outcomes) = unbounded();
+        for index in 0..2 {
+            let (receipt, outcome_tx) = (group.receipt(index), outcome_tx.clone());
+            thread::spawn(move || {
+                outcome_tx.send(if index == 0 { Some(receipt.wait()) } else { receipt.wait_timeout(Duration::MAX) })
+            });
+        }
+        while group.shared.lock().threads < 2 {
+            thread::yield_now();
+        }
+        group.complete([Ok(acknowledged(1)), Ok(acknowledged(2))]);
+        let mut numbers: Vec<_> =
+            (0..2).map(|_| outcomes.recv_timeout(PATIENCE).unwrap().unwrap().unwrap().seq).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2]);
     }
 
     #[test]

@@ -66,8 +66,8 @@ impl Pool {
         PoolStats::of(&self.shared.lock())
     }
 
-    pub(super) fn downgrade(&self) -> std::sync::Weak<Shared> {
-        Arc::downgrade(&self.shared)
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     pub(super) fn wait_until_stopping(&self, patience: Duration) -> bool {
@@ -79,7 +79,7 @@ impl Pool {
     }
 
     /// Waits until the state is as `wanted` says; `false` where it is not within the time.
-    fn wait_until_state(&self, patience: Duration, wanted: impl Fn(&State) -> bool) -> bool {
+    pub(super) fn wait_until_state(&self, patience: Duration, wanted: impl Fn(&State) -> bool) -> bool {
         let until = Instant::now() + patience;
         while Instant::now() < until {
             if wanted(&self.shared.lock()) {

@@ -39,12 +39,12 @@ fn small() -> PoolOptions {
     PoolOptions { base_workers: 2, max_workers: 8, stall: Duration::from_millis(1), ..PoolOptions::default() }
 }
 
-/// A task that says when it has begun and then blocks until `release` is closed.
+/// A task that says when it has begun and then blocks until `release` is closed, be it by a test that fails.
 fn blocker(begun: &Sender<()>, release: &Receiver<()>) -> Arc<dyn Task> {
     let (begun, release) = (begun.clone(), release.clone());
     job(move |_| {
         begun.send(()).unwrap();
-        let _closed = release.recv_timeout(PATIENCE);
+        let _closed = release.recv();
     })
 }
 
@@ -101,6 +101,28 @@ fn closures_that_block_do_not_stop_the_others() {
     ran.recv_timeout(PATIENCE).expect("and so does the one that does not block");
     drop(release);
     assert!(pool.shutdown(Duration::MAX).is_clean());
+}
+
+#[test]
+fn tasks_that_were_announced_to_the_same_sleeping_worker_all_run() {
+    let pool = Pool::start(PoolOptions { stall: PATIENCE, ..small() });
+    pool.schedule(job(|_| ()));
+    assert!(pool.wait_until_state(PATIENCE, |state| state.parked == 1));
+    let (begun_tx, begun) = unbounded();
+    let (release, blocked) = bounded(0);
+    let tasks = [blocker(&begun_tx, &blocked), blocker(&begun_tx, &blocked)];
+    let mut state = pool.shared().lock();
+    for task in tasks {
+        // Under one lock, so that the worker cannot wake up in between.
+        assert!(task.scheduled().wake());
+        pool.shared().push(&mut state, task);
+    }
+    drop(state);
+    for _ in 0..2 {
+        begun.recv_timeout(PATIENCE).expect("the worker that takes the first finds one for the second");
+    }
+    drop(release);
+    assert!(pool.shutdown(PATIENCE).is_clean());
 }
 
 #[test]
@@ -224,7 +246,7 @@ fn dropping_the_pool_ends_its_threads() {
     let held = Arc::clone(&alive);
     pool.schedule(job(move |_| ran_tx.send(Arc::strong_count(&held)).unwrap()));
     ran.recv_timeout(PATIENCE).unwrap();
-    let shared = pool.downgrade();
+    let shared = Arc::downgrade(pool.shared());
     drop(pool);
     let until = Instant::now() + PATIENCE;
     while shared.strong_count() > 0 {
