@@ -70,7 +70,7 @@ pub mod event {
 pub use actors::{
     bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
     committer::{IngestOutcome, IngestRefusal},
-    keyring::KeyringError,
+    keyring::{KeyringError, Succession},
     storage::StorageError,
     watch::ChildKind,
 };

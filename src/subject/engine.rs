@@ -49,6 +49,10 @@ impl Engine {
         let runtime = Runtime::shared()?;
         let store = Store::open(dir, map_size)?;
         let keyring = Arc::new(Keyring::open(dir.join("keys"))?);
+        if store.is_copy()? {
+            keyring.succeed_all();
+            store.settle()?;
+        }
         let committer = Arc::new(Committer::start(Arc::clone(&store), wall)?);
         let engine = Arc::new(Self { keyring, committer, store, runtime });
         let key = dir.canonicalize().unwrap_or(key);

@@ -14,7 +14,7 @@ use super::{
     handle::Subject,
 };
 use crate::{
-    actors::committer::thread::WallClock,
+    actors::{committer::thread::WallClock, keyring::Succession},
     wire::{id::XaeroID, key::PublicKey},
 };
 
@@ -142,6 +142,12 @@ impl Node {
     /// Where there is none of this name.
     pub fn public_key(&self, name: &str) -> Result<PublicKey, Error> {
         Ok(self._engine.keyring.public_key(name)?)
+    }
+
+    /// Whose work this writer continues: the writer of the directory that this one was copied from.
+    #[must_use]
+    pub fn predecessor(&self, writer: XaeroID) -> Option<Succession> {
+        self._engine.keyring.predecessor(writer)
     }
 
     /// The data directory.

@@ -71,6 +71,10 @@ impl Store {
         }))
     }
 
+    pub(super) const fn data_file(&self) -> &File {
+        &self.data_file
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
