@@ -116,6 +116,15 @@ impl Node {
         Ok(self._engine.keyring.make_or_find(name)?)
     }
 
+    /// Makes an identity with this local name; never takes one that is there.
+    ///
+    /// # Errors
+    /// [`KeyringError::Exists`](crate::KeyringError::Exists) where there is one, otherwise as
+    /// [`identity`](Self::identity).
+    pub fn create_identity(&self, name: &str) -> Result<XaeroID, Error> {
+        Ok(self._engine.keyring.create(name)?)
+    }
+
     /// Finds the identity with this local name, and makes none.
     #[must_use]
     pub fn find_identity(&self, name: &str) -> Option<XaeroID> {
