@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     actors::{
-        bus::{Bus, BusLimits, Chunk},
+        bus::{Bus, BusLimits, Chunk, PublishError},
         pool::{Scheduled, Task, Worker},
     },
     wire::{id::SubjectId, name},
@@ -180,7 +180,9 @@ impl Core {
 
     /// Passes on what is on the bus while the subject works in memory.
     pub(crate) fn pump_memory(&self) {
-        if !matches!(&*self.state(), State::Memory) {
+        // Under the state's lock, so that no event is taken here once the subject is durable.
+        let state = self.state();
+        if !matches!(&*state, State::Memory) {
             return;
         }
         let followers = self.followers();
@@ -191,14 +193,20 @@ impl Core {
                 }
             }
             // Nobody listens, and nothing is kept: a stream in memory is hot.
-            None => while self.data.drain(false).is_some() {},
+            None => {
+                let chunks: Vec<Chunk> = std::iter::from_fn(|| self.data.drain(false)).collect();
+                drop(state);
+                for receipts in chunks.into_iter().filter_map(|chunk| chunk.receipts) {
+                    receipts.fail(PublishError::NotRunning);
+                }
+            }
         }
     }
 
     /// Passes one chunk to every pipeline that reads in memory.
     pub(crate) fn deliver_memory(&self, chunk: Chunk) {
         if let Some(receipts) = &chunk.receipts {
-            receipts.fail(crate::actors::bus::PublishError::NotRunning);
+            receipts.fail(PublishError::NotRunning);
         }
         let chunk = Arc::new(chunk);
         for attached in self.followers().iter() {

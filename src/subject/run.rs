@@ -64,6 +64,12 @@ impl Handle {
         while let Some(chunk) = core.data.drain(false) {
             core.deliver_memory(chunk);
         }
+        let weak = Arc::downgrade(core);
+        log.set_grown(Arc::new(move || {
+            if let Some(core) = weak.upgrade() {
+                core.wake_followers();
+            }
+        }));
         let lifecycle = Arc::new(Lifecycle::default());
         let env = AofEnv {
             committer: Arc::clone(&engine.committer),

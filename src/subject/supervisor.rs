@@ -15,7 +15,7 @@ use crate::{
     actors::{
         aof::{Acknowledged, Aof, AofEnv, Append, Durable, Ingress, Parent},
         batch::BatchProcessor,
-        bus::{Chunk, Mode, Outcome, Receipt},
+        bus::{Chunk, Mode, Outcome, PublishError, Receipt},
         fault::fault_point,
         storage::StorageError,
         supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
@@ -106,6 +106,8 @@ impl Lifecycle {
     }
 }
 
+const SUPERVISOR_PANICKED: &str = "its supervisor panicked";
+
 /// Notes the end of the actor, however it ends.
 struct Gone(Arc<Lifecycle>);
 
@@ -115,7 +117,7 @@ impl Drop for Gone {
         self.0.change(|state| {
             state.gone = true;
             if panicked && state.failed.is_none() {
-                state.failed = Some("its supervisor panicked".to_owned());
+                state.failed = Some(SUPERVISOR_PANICKED.to_owned());
             }
         });
     }
@@ -164,6 +166,10 @@ impl SubjectActor {
     }
 
     fn start_aof(&mut self, ctx: &mut Context<Self>) {
+        if self.lifecycle.failed().is_some() {
+            // The subject was given up while its child's restart was due.
+            return;
+        }
         self.aof.awaited = false;
         self.aof.ready = false;
         self.aof.incarnation += 1;
@@ -202,30 +208,44 @@ impl SubjectActor {
         self.started.elapsed()
     }
 
-    fn escalate(&mut self, reason: String) {
+    /// Gives the subject up: nothing more is taken, and whoever waits learns so.
+    fn escalate(&mut self, reason: String, error: &PublishError) {
         self.core.notices.tell(&Notice::Escalated { reason: reason.clone() });
         self.core.data.close();
-        // What is still here is not acknowledged, and its publishers learn so.
-        self.parked = None;
         self.aof.address = None;
         self.aof.awaited = true;
-        let last = self.retained.after(Token::default()).last().map(|(token, _)| token);
-        if let Some(last) = last {
-            drop(self.retained.acknowledge(last));
-        }
-        while self.core.data.drain(false).is_some() {}
+        self.abandon(&reason, error);
         self.lifecycle.change(|state| {
             state.failed.get_or_insert(reason);
         });
         self.report_if_drained();
     }
 
-    /// Keeps the events of a batch that nobody holds a receipt for.
-    fn bury(&self, ingress: &Ingress, reason: &str) {
-        let Ingress::Local(chunk) = ingress else { return };
-        if chunk.receipts.is_none() {
-            self.core.dead.keep(chunk.entries.iter().map(|entry| entry.event.clone()));
+    /// Lets go of everything that is not durable: receipts say so, and what has none is kept among the dead letters.
+    fn abandon(&mut self, reason: &str, error: &PublishError) {
+        // Some of it may be with the committer still, and become durable after all: its receipts are answered from there.
+        let durable = Token::from(self.env.log.token());
+        for (_, ingress) in self.retained.after(durable) {
+            if let Ingress::Local(chunk) = &**ingress {
+                self.bury(chunk, reason);
+            }
         }
+        let last = self.retained.after(Token::default()).last().map(|(token, _)| token);
+        if let Some(last) = last {
+            drop(self.retained.acknowledge(last));
+        }
+        while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain(false)) {
+            if let Some(receipts) = &chunk.receipts {
+                receipts.fail(error.clone());
+            }
+            self.bury(&chunk, reason);
+        }
+    }
+
+    /// Keeps those events of a batch that nobody holds a receipt for, and tells that the batch is not stored.
+    fn bury(&self, chunk: &Chunk, reason: &str) {
+        let letters = chunk.entries.iter().filter(|entry| !entry.receipt).map(|entry| entry.event.clone());
+        self.core.dead.keep(letters);
         self.core.notices.tell(&Notice::SetAside { events: chunk.entries.len(), reason: reason.to_owned() });
     }
 
@@ -241,6 +261,17 @@ impl SubjectActor {
 
 impl Actor for SubjectActor {
     type Context = Context<Self>;
+}
+
+impl Drop for SubjectActor {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Nobody supervises the supervisor. What waits for it must not wait for ever.
+            self.core.data.close();
+            self.abandon(SUPERVISOR_PANICKED, &PublishError::Stopped);
+            self.core.notices.tell(&Notice::Escalated { reason: SUPERVISOR_PANICKED.to_owned() });
+        }
+    }
 }
 
 /// There is something on the bus.
@@ -294,6 +325,12 @@ impl Handler<Ingest> for SubjectActor {
     type Result = ();
 
     fn handle(&mut self, Ingest { ingress, events, bytes }: Ingest, ctx: &mut Self::Context) {
+        if self.lifecycle.failed().is_some() {
+            if let Ingress::Foreign { tell, .. } = &ingress {
+                tell(Err(StorageError::Closed));
+            }
+            return;
+        }
         let Some(credit) = self.retained.take(events, bytes) else {
             // The sender is bounded by what it waits for, so it is asked to come again.
             if let Ingress::Foreign { tell, .. } = &ingress {
@@ -341,10 +378,12 @@ impl Handler<Acknowledged> for SubjectActor {
         }
         if let Some(error) = failed {
             for ingress in &settled {
-                self.bury(ingress, &error.to_string());
+                if let Ingress::Local(chunk) = &**ingress {
+                    self.bury(chunk, &error.to_string());
+                }
             }
             if let StorageError::Poisoned { .. } | StorageError::Closed = error {
-                self.escalate(error.to_string());
+                self.escalate(error.to_string(), &PublishError::from(error));
                 return;
             }
         } else {
@@ -370,19 +409,26 @@ impl Handler<Durable> for SubjectActor {
         }
         let durable = match result {
             Ok(durable) => durable,
-            Err(error) => return self.escalate(error.to_string()),
+            Err(error) => return self.escalate(error.to_string(), &PublishError::from(error)),
         };
         fault_point!(self.core.name, "supervisor.before_replay");
         drop(self.retained.acknowledge(durable));
         if let Some(token) = self.set_aside.take() {
             if let Some(ingress) = self.retained.set_aside(token) {
                 let reason = "storing it ended in a panic each time";
-                if let Ingress::Local(chunk) = &*ingress {
-                    if let Some(receipts) = &chunk.receipts {
-                        receipts.fail(crate::actors::bus::PublishError::SetAside);
+                match &*ingress {
+                    Ingress::Local(chunk) => {
+                        if let Some(receipts) = &chunk.receipts {
+                            receipts.fail(PublishError::SetAside);
+                        }
+                        self.bury(chunk, reason);
                     }
+                    Ingress::Foreign { tell, .. } => tell(Err(StorageError::Engine {
+                        action: "storing events made elsewhere",
+                        reason: "it ended in a panic each time: they were not stored".to_owned(),
+                    })),
+                    Ingress::Snapshot { .. } => {}
                 }
-                self.bury(&ingress, reason);
             }
         }
         self.aof.ready = true;
@@ -430,7 +476,9 @@ impl Handler<ChildDied> for SubjectActor {
         };
         self.core.notices.tell(&Notice::ChildDied { child, panicked, restart_after });
         match decision {
-            Decision::Escalate { reason } => return self.escalate(format!("the {child} was given up: {reason}")),
+            Decision::Escalate { reason } => {
+                return self.escalate(format!("the {child} was given up: {reason}"), &PublishError::Stopped);
+            }
             Decision::SetAside { token, .. } => self.set_aside = Some(token),
             Decision::Restart { .. } | Decision::RestartAll { .. } => {}
         }

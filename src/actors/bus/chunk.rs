@@ -13,6 +13,8 @@ pub struct Entry {
     /// BLAKE3 of the payload, where the bus was told to have it made by the sending thread; see
     /// [`Bus::set_hash_payloads`](super::Bus::set_hash_payloads).
     pub payload_hash: Option<[u8; 32]>,
+    /// Whether its sender holds a receipt, and so learns what becomes of it.
+    pub receipt: bool,
 }
 
 impl Entry {

@@ -239,7 +239,12 @@ impl LogWriter {
 
     /// Whether an event is held whose time has come.
     pub(crate) fn has_due(&self, now_ms: u64) -> bool {
-        self.subjects.values().any(|subject| subject.waiting.next_due().is_some_and(|due| due <= now_ms))
+        self.subjects.values().any(|subject| subject.waiting.may_be_due(now_ms))
+    }
+
+    /// Whether any event waits for its time, or for what is not known yet.
+    pub(crate) fn holds_any(&self) -> bool {
+        self.subjects.values().any(|subject| subject.waiting.may_be_due(u64::MAX))
     }
 
     /// Appends the held events of all subjects whose time has come.

@@ -45,6 +45,7 @@ impl LogWriter {
             replayed = replayed.saturating_add(1);
             Ok(true)
         })?;
+        writer.load_waiting(&txn)?;
         tracing::debug!(events = writer.next, replayed, "recovered the log");
         // Whoever follows a log sees what is durable, no more and no less.
         for (id, subject) in &writer.subjects {
@@ -53,6 +54,24 @@ impl LogWriter {
             }
         }
         Ok(writer)
+    }
+
+    /// Brings the subjects into memory in which events wait, so that those are found whose time has come.
+    fn load_waiting(&mut self, txn: &impl Reads) -> Result<(), StorageError> {
+        let mut from = Some(SubjectNumber(0));
+        while let Some(number) = from {
+            let mut found = None;
+            txn.scan(Table::Pending, &number.key(), &mut |key, _| {
+                found = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
+                Ok(false)
+            })?;
+            let Some(number) = found else { break };
+            let row = txn.get(Table::Subjects, &number.key())?;
+            let id = row.and_then(|row| row.first_chunk::<32>()).ok_or_else(|| damaged("subjects", &number.key()))?;
+            self.load(txn, SubjectId::from(*id))?;
+            from = number.0.checked_add(1).map(SubjectNumber);
+        }
+        Ok(())
     }
 
     /// Brings the subject's head into memory.

@@ -4,7 +4,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -21,8 +21,9 @@ const GROUP_EVENTS: usize = 4096;
 /// Bytes in one group, at most: what one transaction holds in memory.
 const GROUP_BYTES: usize = 32 << 20;
 
-/// How often the clock is looked at while events are held because theirs is ahead.
-const HELD_POLL: Duration = Duration::from_secs(30);
+/// How often the clock is looked at while events are held because theirs is ahead. They waited for hours: a second more
+/// is nothing, and a look costs nothing either.
+const HELD_POLL: Duration = Duration::from_secs(1);
 
 /// A submission that panicked this often by itself is given up: it is what is wrong, not the moment.
 const PANICS_ALONE: u32 = 3;
@@ -47,7 +48,9 @@ impl Committer {
         let writer = LogWriter::recover(Arc::clone(&store))?;
         // Bounded by the credits of the subjects: each has a limited number of events in flight.
         let (inbox, messages) = unbounded();
-        let mut state = Loop { store, writer, wall, staged: None };
+        // What was held when the node stopped may be due by now.
+        let mut state =
+            Loop { store, writer, wall, staged: Vec::new(), committed: false, look_at: Some(Instant::now()) };
         let thread = std::thread::Builder::new()
             .name("xaeroflux-commit".to_owned())
             .spawn(move || state.run(&messages))
@@ -87,8 +90,12 @@ struct Loop {
     store: Arc<Store>,
     writer: LogWriter,
     wall: WallClock,
-    /// The outcomes of the group that is being committed, and where the log ends if it was.
-    staged: Option<(u64, Vec<Outcome>)>,
+    /// The outcomes of the group that is being committed.
+    staged: Vec<Outcome>,
+    /// Whether that group is on disk.
+    committed: bool,
+    /// When to look whether a held event's time has come; `None` while nothing is held.
+    look_at: Option<Instant>,
 }
 
 /// How an attempt to commit a group ended.
@@ -101,13 +108,18 @@ enum Attempt {
 impl Loop {
     fn run(&mut self, messages: &Receiver<Message>) {
         loop {
-            let first = match messages.recv_timeout(HELD_POLL) {
+            // Looked at here, so that a node whose queue is never empty comes to it as well.
+            if self.look_at.is_some_and(|due| due <= Instant::now()) {
+                self.release_held();
+            }
+            let received = match self.look_at {
+                Some(due) => messages.recv_deadline(due),
+                None => messages.recv().map_err(RecvTimeoutError::from),
+            };
+            let first = match received {
                 Ok(Message::Submit(submission)) => submission,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.release_held();
-                    continue;
-                }
+                Err(RecvTimeoutError::Timeout) => continue,
             };
             let (mut events, mut bytes) = first.batch.size();
             let mut group = vec![first];
@@ -126,7 +138,11 @@ impl Loop {
                     Err(_) => break,
                 }
             }
+            let may_hold = group.iter().any(|submission| matches!(submission.batch, Batch::Foreign(_) | Batch::Open));
             self.commit(group);
+            if may_hold && self.look_at.is_none() && self.writer.holds_any() {
+                self.look_at = Instant::now().checked_add(HELD_POLL);
+            }
             if stopping {
                 break;
             }
@@ -183,7 +199,8 @@ impl Loop {
         if let Some(error) = self.store.poisoned() {
             return Attempt::Failed(error);
         }
-        self.staged = None;
+        self.staged.clear();
+        self.committed = false;
         match catch_unwind(AssertUnwindSafe(|| self.transact(group))) {
             Ok(Ok(outcomes)) => Attempt::Committed(outcomes),
             Ok(Err(error)) => {
@@ -195,14 +212,13 @@ impl Loop {
             }
             Err(_) => {
                 tracing::error!("the committer panicked; reading back what is durable");
-                let before = self.staged.take();
                 self.recover();
-                match before {
-                    Some((end, outcomes)) if end == self.writer.next && has_events(group) => {
-                        publish_tokens(group);
-                        Attempt::Committed(outcomes)
-                    }
-                    _ => Attempt::Panicked,
+                // A panic after the commit takes nothing back. Before it, nothing of the group is there.
+                if self.committed && self.reannounce(group) {
+                    publish_tokens(group);
+                    Attempt::Committed(std::mem::take(&mut self.staged))
+                } else {
+                    Attempt::Panicked
                 }
             }
         }
@@ -213,30 +229,42 @@ impl Loop {
         let now_ms = (self.wall)();
         fault_point!(self.writer.scope, "committer.received");
         let mut txn = store.env.write()?;
-        let mut outcomes = Vec::with_capacity(group.len());
         for submission in group {
-            outcomes.push(self.writer.write(&mut txn, submission, now_ms)?);
+            let outcome = self.writer.write(&mut txn, submission, now_ms)?;
+            self.staged.push(outcome);
         }
         self.writer.finish(&mut txn)?;
-        self.staged = Some((self.writer.next, outcomes));
         fault_point!(self.writer.scope, "committer.before_commit");
         fault_point!(
             self.writer.scope,
             "committer.commit_fails" => StorageError::Poisoned { reason: "a simulated failure of fsync".to_owned() }
         );
         txn.commit()?;
+        self.committed = true;
         fault_point!(self.writer.scope, "committer.after_commit");
         if let Err(error) = store.extend_data_file() {
             tracing::warn!(%error, "the data file could not be brought to its full length");
         }
-        self.writer.publish();
+        drop(self.writer.publish());
         for submission in group {
             if matches!(submission.batch, Batch::Open) {
                 self.writer.announce(&submission.log);
             }
         }
         publish_tokens(group);
-        Ok(self.staged.take().map(|(_, outcomes)| outcomes).unwrap_or_default())
+        Ok(std::mem::take(&mut self.staged))
+    }
+
+    /// Tells those who opened a log how far it reaches, after what the writer believed was read back. `false` where that
+    /// cannot be read.
+    fn reannounce(&mut self, group: &[Submission]) -> bool {
+        let store = Arc::clone(&self.store);
+        let Ok(txn) = store.env.read() else { return false };
+        group.iter().filter(|submission| matches!(submission.batch, Batch::Open)).all(|submission| {
+            let loaded = self.writer.load(&txn, submission.log.id).is_ok();
+            self.writer.announce(&submission.log);
+            loaded
+        })
     }
 
     /// Forgets what the writer believed and reads what is durable.
@@ -248,8 +276,14 @@ impl Loop {
         }
     }
 
-    /// Lets the held events in whose time has come.
+    /// Lets the held events in whose time has come, and finds out when to look again.
     fn release_held(&mut self) {
+        self.release_due();
+        let again = self.store.poisoned().is_none() && self.writer.holds_any();
+        self.look_at = if again { Instant::now().checked_add(HELD_POLL) } else { None };
+    }
+
+    fn release_due(&mut self) {
         let now_ms = (self.wall)();
         if self.store.poisoned().is_some() || !self.writer.has_due(now_ms) {
             return;
@@ -260,11 +294,22 @@ impl Loop {
             self.writer.release_all_held(&mut txn, now_ms)?;
             self.writer.finish(&mut txn)?;
             txn.commit()?;
-            self.writer.publish();
+            // No batch is acknowledged for these events, so their subjects' pipelines are woken from here.
+            for log in self.writer.publish() {
+                log.tell_grown();
+            }
             Ok::<(), StorageError>(())
         }));
-        if !matches!(result, Ok(Ok(()))) {
-            self.recover();
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "events whose time has come could not be stored yet");
+                if let StorageError::Poisoned { reason } = &error {
+                    self.store.poison(reason);
+                }
+                self.recover();
+            }
+            Err(_) => self.recover(),
         }
     }
 
@@ -293,10 +338,6 @@ impl Batch {
             Self::Open => (0, 0),
         }
     }
-}
-
-fn has_events(group: &[Submission]) -> bool {
-    group.iter().any(|submission| matches!(submission.batch, Batch::Local(_) | Batch::Foreign(_)))
 }
 
 fn publish_tokens(group: &[Submission]) {

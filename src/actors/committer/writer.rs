@@ -64,7 +64,7 @@ pub(crate) enum Batch {
         /// How many events it covers, and the state.
         row: Arc<Vec<u8>>,
     },
-    /// Nothing: the answer tells that the log's extent is known, and that all before it is dealt with.
+    /// Nothing of its own: the answer tells that the log's extent is known, and that all before it is dealt with.
     Open,
 }
 
@@ -160,7 +160,11 @@ impl LogWriter {
                 }
                 Ok(Outcome::Done)
             }
-            Batch::Open => Ok(Outcome::Done),
+            Batch::Open => {
+                // The time of what is held here may have come while the subject was not in use.
+                self.release_held(txn, log.id, now_ms)?;
+                Ok(Outcome::Done)
+            }
         }
     }
 
@@ -286,16 +290,19 @@ impl LogWriter {
         Ok(())
     }
 
-    /// After the commit: readers may see what it wrote.
-    pub(crate) fn publish(&mut self) {
+    /// After the commit: readers may see what it wrote. Returns the logs that it changed.
+    pub(crate) fn publish(&mut self) -> SmallVec<[Arc<SubjectLog>; 4]> {
+        let mut changed = SmallVec::new();
         for id in self.touched.drain(..) {
             let Some(subject) = self.subjects.get_mut(&id) else { continue };
             subject.touched = false;
             subject.recorded = true;
             if let Some(log) = self.store.known_log(id) {
                 log.publish(Some(subject.head.number), extent(&subject.head));
+                changed.push(log);
             }
         }
+        changed
     }
 
     /// Notes that the transaction changes a subject that has its rows.

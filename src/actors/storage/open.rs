@@ -38,7 +38,12 @@ pub(crate) struct SubjectLog {
     pub(crate) name: String,
     published: Mutex<Published>,
     token: AtomicU64,
+    /// Told when the log has grown by what nobody just handed over.
+    grown: Mutex<Option<Arc<Grown>>>,
 }
+
+/// Called on the committer's thread: it must only pass the news on.
+pub(crate) type Grown = dyn Fn() + Send + Sync;
 
 /// The part of a log that is durable.
 #[derive(Debug, Clone, Copy, Default)]
@@ -85,8 +90,13 @@ impl Store {
         if let Some(log) = logs.get(&id).and_then(Weak::upgrade) {
             return log;
         }
-        let log =
-            Arc::new(SubjectLog { id, name: name.to_owned(), published: Mutex::default(), token: AtomicU64::new(0) });
+        let log = Arc::new(SubjectLog {
+            id,
+            name: name.to_owned(),
+            published: Mutex::default(),
+            token: AtomicU64::new(0),
+            grown: Mutex::default(),
+        });
         logs.insert(id, Arc::downgrade(&log));
         log
     }
@@ -167,6 +177,19 @@ impl SubjectLog {
     /// For the committer: this much is durable now.
     pub(crate) fn publish(&self, number: Option<SubjectNumber>, extent: Extent) {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Published { number, extent };
+    }
+
+    /// Sets who is told when events have entered that waited for their time.
+    pub(crate) fn set_grown(&self, grown: Arc<Grown>) {
+        *self.grown.lock().unwrap_or_else(PoisonError::into_inner) = Some(grown);
+    }
+
+    /// For the committer: events have entered that waited for their time.
+    pub(crate) fn tell_grown(&self) {
+        let grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(grown) = grown {
+            grown();
+        }
     }
 
     /// For the committer: the batches up to this token are dealt with.
