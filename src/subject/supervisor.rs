@@ -142,8 +142,11 @@ impl SubjectActor {
     }
 
     /// Takes what is on the bus, as far as there is credit, and hands it to the AOF actor.
+    ///
+    /// While a batch of this subject is on its way to disk, only full chunks follow it: what else is sent gathers on the
+    /// bus until the acknowledgement comes. So batches grow under load, and nothing waits where there is none.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain(false)) {
+        while let Some(chunk) = self.parked.take().or_else(|| self.next_chunk()) {
             let Some(credit) = self.retained.take(chunk.entries.len(), chunk.bytes) else {
                 self.parked = Some(chunk);
                 break;
@@ -153,6 +156,10 @@ impl SubjectActor {
             self.append(token, ingress, ctx);
         }
         self.report_if_drained();
+    }
+
+    fn next_chunk(&self) -> Option<Chunk> {
+        if self.retained.is_empty() { self.core.data.drain(false) } else { self.core.data.drain_full(false) }
     }
 
     fn append(&mut self, token: Token, ingress: Arc<Ingress>, ctx: &mut Context<Self>) {

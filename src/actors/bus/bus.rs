@@ -109,6 +109,22 @@ impl Bus {
         chunk
     }
 
+    /// Takes the oldest chunk that is full, and leaves the one that is filling: for a consumer that is busy, and lets
+    /// events gather meanwhile. With `hold` as for [`Bus::drain`].
+    ///
+    /// Once it got `None`, the consumer is told of the next full chunk, and of nothing else: it comes back by itself when
+    /// it is no longer busy.
+    pub fn drain_full(&self, hold: bool) -> Option<Chunk> {
+        let mut queue = self.lock();
+        let chunk = queue.take_full(hold);
+        match &chunk {
+            None => queue.await_full(),
+            Some(_) if hold => {}
+            Some(_) => self.unlock_and_wake_senders(queue),
+        }
+        chunk
+    }
+
     /// Frees the space of drained events that were held: the number of entries of their chunk, and its bytes.
     pub fn release(&self, events: usize, bytes: usize) {
         let mut queue = self.lock();

@@ -208,6 +208,28 @@ fn the_consumer_is_told_once_until_it_has_found_the_bus_empty() {
 }
 
 #[test]
+fn a_busy_consumer_is_told_of_full_chunks_only_and_events_gather_meanwhile() {
+    let bus = Bus::new(BusLimits { chunk_events: 2, ..BusLimits::default() });
+    let (tx, told) = (bus.sender(), notices(&bus));
+    tx.send(numbered(0)).unwrap();
+    assert!(told.try_recv().is_ok());
+    assert_eq!(bus.drain(false).unwrap().entries.len(), 1);
+    assert!(bus.drain_full(false).is_none());
+    tx.send(numbered(1)).unwrap();
+    tx.send(numbered(2)).unwrap();
+    assert!(told.try_recv().is_err(), "a chunk is full once an event no longer fits in");
+    assert!(bus.drain_full(false).is_none(), "it stays where it is");
+    tx.send(numbered(3)).unwrap();
+    assert!(told.try_recv().is_ok());
+    assert_eq!(bus.drain_full(false).unwrap().entries.iter().map(number).collect::<Vec<_>>(), [1, 2]);
+    assert!(bus.drain_full(false).is_none());
+    assert_eq!(bus.drain(false).unwrap().entries.iter().map(number).collect::<Vec<_>>(), [3], "it comes back by itself");
+    assert!(bus.drain(false).is_none());
+    tx.send(numbered(4)).unwrap();
+    assert!(told.try_recv().is_ok(), "and then it rests again");
+}
+
+#[test]
 fn no_notice_is_lost_between_threads() {
     const SENDERS: u64 = 4;
     const EACH: u64 = 30_000;

@@ -435,7 +435,7 @@ impl Follower {
         }
     }
 
-    #[cfg(debug_assertions)]
+    /// What the fault points go by. Release builds look at it while compiling only.
     fn scope(&self) -> &str {
         self.cores.first().map_or("", |core| &core.name)
     }
