@@ -80,3 +80,8 @@ pub use subject::{
     ControlBus, DataBus, Error, EventStream, Handle, IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow,
     Publish, Sink, Subject, SubjectActor, SubscribeOptions, Subscription, identity,
 };
+
+/// The README's snippets, compiled and run by the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
