@@ -1,7 +1,7 @@
 //! Nodes: one data directory, its identities, its subjects.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -49,6 +49,8 @@ pub struct Node {
 /// What a node is made of, open or not.
 pub(crate) struct NodeShared {
     options: Options,
+    /// Whether it is the default node, whose directory the environment may name.
+    is_default: bool,
     engine: Mutex<Weak<Engine>>,
     subjects: Mutex<HashMap<String, Weak<Core>>>,
     // Deleted when the node is gone.
@@ -96,7 +98,7 @@ impl Node {
         if default.as_ref().is_some_and(|shared| Arc::strong_count(shared) > 1) {
             return Err(Error::DefaultInUse);
         }
-        *default = Some(Arc::new(NodeShared::new(builder.options(), None)));
+        *default = Some(Arc::new(NodeShared { is_default: true, ..NodeShared::new(builder.options(), None) }));
         Ok(())
     }
 
@@ -128,6 +130,35 @@ impl Node {
     /// Where its key file cannot be read or written.
     pub fn own_identity(&self) -> Result<XaeroID, Error> {
         Ok(self._engine.keyring.own()?)
+    }
+
+    /// Writes a copy of an identity's key file, the secret included, for a backup. Never over a file that is there.
+    ///
+    /// A writer is one key in *one* data directory: publishing with the copy elsewhere forks the writer's log.
+    ///
+    /// # Errors
+    /// Where there is no identity of this name, or the copy cannot be written.
+    pub fn export_identity(&self, name: &str, to: impl AsRef<Path>) -> Result<(), Error> {
+        Ok(self._engine.keyring.export(name, to.as_ref())?)
+    }
+
+    /// Takes over an exported identity under this name, once its key was tried out.
+    ///
+    /// The file is trusted to come from its owner: one that was made up to do harm can keep this call from returning.
+    ///
+    /// ```
+    /// use xaeroflux::Node;
+    /// let (old, new, dir) = (Node::ephemeral()?, Node::ephemeral()?, tempfile::tempdir()?);
+    /// let alice = old.identity("alice")?;
+    /// old.export_identity("alice", dir.path().join("alice.key"))?;
+    /// assert_eq!(new.import_identity("alice", dir.path().join("alice.key"))?, alice);
+    /// # Ok::<(), xaeroflux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the name or the key is here already, or the file is not a key file of one's own.
+    pub fn import_identity(&self, name: &str, from: impl AsRef<Path>) -> Result<XaeroID, Error> {
+        Ok(self._engine.keyring.import(name, from.as_ref())?)
     }
 
     /// All identities that have a key here, by local name.
@@ -175,7 +206,8 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// The data directory, created if absent. Without it: that of the default node.
+    /// The data directory, created if absent. Without it: what `XAEROFLUX_DATA_DIR` says, else one for each executable
+    /// among the platform's application data. For the [default node](Node::set_default) the variable comes first.
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
         self
@@ -196,7 +228,8 @@ impl NodeBuilder {
     /// Opens the node.
     ///
     /// # Errors
-    /// Where the directory cannot be made, opened or locked; the message says which and what to do.
+    /// Where the directory cannot be made, opened or locked; the message says which and what to do. A directory has one
+    /// node at a time, in this process too: clone that one.
     pub fn build(self) -> Result<Node, Error> {
         Node::open(NodeShared::new(self.options(), None))
     }
@@ -235,7 +268,7 @@ impl Node {
 
 impl NodeShared {
     fn new(options: Options, temporary: Option<tempfile::TempDir>) -> Self {
-        Self { options, engine: Mutex::default(), subjects: Mutex::default(), _temporary: temporary }
+        Self { options, is_default: false, engine: Mutex::default(), subjects: Mutex::default(), _temporary: temporary }
     }
 
     /// The node's engine, opened if it is not.
@@ -245,12 +278,18 @@ impl NodeShared {
             return Ok(engine);
         }
         let dir = match &self.options.dir {
+            Some(dir) if self.is_default => environment_dir().unwrap_or_else(|| dir.clone()),
             Some(dir) => dir.clone(),
             None => platform_dir()?,
         };
         let opened = Engine::open(&dir, self.options.map_size, Arc::clone(&self.options.wall))?;
         *engine = Arc::downgrade(&opened);
         Ok(opened)
+    }
+
+    /// The wall clock's milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        (self.options.wall)()
     }
 
     /// The subject with this name, made if it is not there.
@@ -274,7 +313,7 @@ pub(crate) fn default_shared() -> Arc<NodeShared> {
     Arc::clone(default.get_or_insert_with(|| {
         let mut options = Node::builder().options();
         options.dir = None;
-        Arc::new(NodeShared::new(options, None))
+        Arc::new(NodeShared { is_default: true, ..NodeShared::new(options, None) })
     }))
 }
 
@@ -283,14 +322,18 @@ fn lock_default() -> MutexGuard<'static, Option<Arc<NodeShared>>> {
     DEFAULT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn environment_dir() -> Option<PathBuf> {
+    std::env::var_os(DATA_DIR_VARIABLE).filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
 /// The directory of a node that was given none: the environment's, else one for each executable among the platform's
 /// application data.
 ///
 /// # Errors
 /// [`Error::NoDataDir`] where the platform names no such place.
 pub fn platform_dir() -> Result<PathBuf, Error> {
-    if let Some(dir) = std::env::var_os(DATA_DIR_VARIABLE).filter(|dir| !dir.is_empty()) {
-        return Ok(PathBuf::from(dir));
+    if let Some(dir) = environment_dir() {
+        return Ok(dir);
     }
     let dirs = directories::ProjectDirs::from("", "", "xaeroflux").ok_or(Error::NoDataDir)?;
     let program = std::env::current_exe().ok();
