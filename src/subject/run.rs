@@ -15,7 +15,7 @@ use super::{
     engine::Engine,
     error::Error,
     follower::LogSource,
-    supervisor::{Drain, KillChild, Lifecycle, SubjectActor, Terminate},
+    supervisor::{Drain, Grown, KillChild, Lifecycle, SubjectActor, Terminate},
 };
 use crate::actors::{aof::AofEnv, watch::ChildKind};
 
@@ -81,6 +81,12 @@ impl Handle {
         };
         let actor = SubjectActor::new(Arc::clone(core), Arc::clone(&engine), env, Arc::clone(&lifecycle));
         let supervisor = SubjectActor::start_in_arbiter(engine.runtime.main(), move |_| actor);
+        let weak = supervisor.downgrade();
+        log.on_growth(move || {
+            if let Some(supervisor) = weak.upgrade() {
+                supervisor.do_send(Grown);
+            }
+        });
         let source = LogSource { store: Arc::downgrade(&engine.store), log };
         let inner = Arc::new(HandleInner { core: Arc::clone(core), lifecycle, engine: Some(engine) });
         let running = Running { supervisor: supervisor.clone(), source, handle: Arc::downgrade(&inner) };

@@ -239,7 +239,7 @@ impl LogWriter {
 
     /// Whether an event is held whose time has come.
     pub(crate) fn has_due(&self, now_ms: u64) -> bool {
-        self.subjects.values().any(|subject| subject.waiting.next_due().is_some_and(|due| due <= now_ms))
+        self.subjects.values().any(|subject| subject.waiting.is_due(now_ms))
     }
 
     /// Appends the held events of all subjects whose time has come.

@@ -4,12 +4,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-use super::writer::{Batch, LogWriter, Outcome, Submission};
+use super::writer::{Batch, LogWriter, Outcome, Reply, Submission};
 use crate::actors::{
     fault::fault_point,
     storage::{StorageError, Store},
@@ -87,8 +87,17 @@ struct Loop {
     store: Arc<Store>,
     writer: LogWriter,
     wall: WallClock,
-    /// The outcomes of the group that is being committed, and where the log ends if it was.
-    staged: Option<(u64, Vec<Outcome>)>,
+    /// The outcomes of the group that is being committed.
+    staged: Option<Staged>,
+}
+
+/// What a transaction that is about to be committed has done.
+struct Staged {
+    /// Where the log ended before it.
+    from: u64,
+    /// Where the log ends if it is committed.
+    to: u64,
+    outcomes: Vec<Outcome>,
 }
 
 /// How an attempt to commit a group ended.
@@ -100,14 +109,19 @@ enum Attempt {
 
 impl Loop {
     fn run(&mut self, messages: &Receiver<Message>) {
+        let mut polled = Instant::now();
         loop {
-            let first = match messages.recv_timeout(HELD_POLL) {
+            // Looked at whether or not there is other work: a busy node would never find the time otherwise.
+            let left = HELD_POLL.saturating_sub(polled.elapsed());
+            if left.is_zero() {
+                polled = Instant::now();
+                self.release_held();
+                continue;
+            }
+            let first = match messages.recv_timeout(left) {
                 Ok(Message::Submit(submission)) => submission,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.release_held();
-                    continue;
-                }
+                Err(RecvTimeoutError::Timeout) => continue,
             };
             let (mut events, mut bytes) = first.batch.size();
             let mut group = vec![first];
@@ -139,7 +153,7 @@ impl Loop {
         match self.attempt(&group) {
             Attempt::Committed(outcomes) => {
                 for (submission, outcome) in group.into_iter().zip(outcomes) {
-                    (submission.reply)(Ok(outcome));
+                    answer(submission.reply, Ok(outcome));
                 }
             }
             Attempt::Failed(error) if group.len() > 1 && self.store.poisoned().is_none() => {
@@ -149,7 +163,7 @@ impl Loop {
             Attempt::Failed(error) => {
                 for submission in group {
                     submission.log.publish_token(submission.token);
-                    (submission.reply)(Err(error.clone()));
+                    answer(submission.reply, Err(error.clone()));
                 }
             }
             Attempt::Panicked => self.commit_each(group),
@@ -166,7 +180,7 @@ impl Loop {
                     attempt = self.attempt(one);
                 }
             }
-            let answer = match attempt {
+            let result = match attempt {
                 Attempt::Committed(mut outcomes) => Ok(outcomes.pop().unwrap_or(Outcome::Done)),
                 Attempt::Failed(error) => Err(error),
                 Attempt::Panicked => Err(StorageError::Engine {
@@ -175,7 +189,7 @@ impl Loop {
                 }),
             };
             submission.log.publish_token(submission.token);
-            (submission.reply)(answer);
+            answer(submission.reply, result);
         }
     }
 
@@ -195,10 +209,16 @@ impl Loop {
             }
             Err(_) => {
                 tracing::error!("the committer panicked; reading back what is durable");
-                let before = self.staged.take();
+                let staged = self.staged.take();
                 self.recover();
-                match before {
-                    Some((end, outcomes)) if end == self.writer.next && has_events(group) => {
+                if let Some(error) = self.store.poisoned() {
+                    // Nobody can say what is durable: the writer still believes what it was about to.
+                    return Attempt::Failed(error);
+                }
+                match staged {
+                    // What lengthened the log shows whether it was committed. Anything else is done once more, which
+                    // does no harm: it only finds frames that wait or are known, and rows that it writes again.
+                    Some(Staged { from, to, outcomes }) if from < to && to == self.writer.next => {
                         publish_tokens(group);
                         Attempt::Committed(outcomes)
                     }
@@ -212,13 +232,14 @@ impl Loop {
         let store = Arc::clone(&self.store);
         let now_ms = (self.wall)();
         fault_point!(self.writer.scope, "committer.received");
+        let from = self.writer.next;
         let mut txn = store.env.write()?;
         let mut outcomes = Vec::with_capacity(group.len());
         for submission in group {
             outcomes.push(self.writer.write(&mut txn, submission, now_ms)?);
         }
         self.writer.finish(&mut txn)?;
-        self.staged = Some((self.writer.next, outcomes));
+        self.staged = Some(Staged { from, to: self.writer.next, outcomes });
         fault_point!(self.writer.scope, "committer.before_commit");
         fault_point!(
             self.writer.scope,
@@ -229,14 +250,19 @@ impl Loop {
         if let Err(error) = store.extend_data_file() {
             tracing::warn!(%error, "the data file could not be brought to its full length");
         }
-        self.writer.publish();
+        for log in self.writer.publish() {
+            // Who sent a batch hears of it by the answer. What an opening let in is nobody's batch.
+            if group.iter().any(|submission| matches!(submission.batch, Batch::Open) && submission.log.id == log.id) {
+                log.tell_grown();
+            }
+        }
         for submission in group {
             if matches!(submission.batch, Batch::Open) {
                 self.writer.announce(&submission.log);
             }
         }
         publish_tokens(group);
-        Ok(self.staged.take().map(|(_, outcomes)| outcomes).unwrap_or_default())
+        Ok(self.staged.take().map(|staged| staged.outcomes).unwrap_or_default())
     }
 
     /// Forgets what the writer believed and reads what is durable.
@@ -250,21 +276,33 @@ impl Loop {
 
     /// Lets the held events in whose time has come.
     fn release_held(&mut self) {
-        let now_ms = (self.wall)();
-        if self.store.poisoned().is_some() || !self.writer.has_due(now_ms) {
+        if self.store.poisoned().is_some() {
             return;
         }
         let result = catch_unwind(AssertUnwindSafe(|| {
+            let now_ms = (self.wall)();
+            if !self.writer.has_due(now_ms) {
+                return Ok(());
+            }
             let store = Arc::clone(&self.store);
             let mut txn = store.env.write()?;
             self.writer.release_all_held(&mut txn, now_ms)?;
             self.writer.finish(&mut txn)?;
             txn.commit()?;
-            self.writer.publish();
-            Ok::<(), StorageError>(())
+            if let Err(error) = store.extend_data_file() {
+                tracing::warn!(%error, "the data file could not be brought to its full length");
+            }
+            self.writer.publish().iter().for_each(|log| log.tell_grown());
+            Ok(())
         }));
-        if !matches!(result, Ok(Ok(()))) {
-            self.recover();
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(StorageError::Poisoned { reason })) => self.store.poison(&reason),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "held events could not be let in; they are tried again");
+                self.recover();
+            }
+            Err(_) => self.recover(),
         }
     }
 
@@ -276,6 +314,9 @@ impl Loop {
             self.writer.write_checkpoint(&mut txn)?;
             txn.commit()
         });
+        if let Err(error) = self.store.extend_data_file() {
+            tracing::warn!(%error, "the data file could not be brought to its full length");
+        }
         // Without it the next start replays more of the log, and nothing else.
         if let Err(error) = result {
             tracing::warn!(%error, "the last checkpoint could not be written");
@@ -295,8 +336,11 @@ impl Batch {
     }
 }
 
-fn has_events(group: &[Submission]) -> bool {
-    group.iter().any(|submission| matches!(submission.batch, Batch::Local(_) | Batch::Foreign(_)))
+/// Answers, whatever the answer wakes: a future's waker is code of others, and must not end this thread.
+fn answer(reply: Reply, result: Result<Outcome, StorageError>) {
+    if catch_unwind(AssertUnwindSafe(|| reply(result))).is_err() {
+        tracing::error!("what waited for a commit panicked when it was woken");
+    }
 }
 
 fn publish_tokens(group: &[Submission]) {
@@ -304,3 +348,7 @@ fn publish_tokens(group: &[Submission]) {
         submission.log.publish_token(submission.token);
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

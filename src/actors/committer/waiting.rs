@@ -104,9 +104,9 @@ impl Waiting {
         std::mem::replace(&mut self.by_time, later).into_values().flatten().collect()
     }
 
-    /// The next millisecond at which one of them may enter.
-    pub(crate) fn next_due(&self) -> Option<u64> {
-        self.by_time.keys().next().copied()
+    /// Whether one of them may enter now, or that is not known.
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        !self.unsorted.is_empty() || self.by_time.keys().next().is_some_and(|due| *due <= now_ms)
     }
 
     /// Those whose reason for waiting is not known.

@@ -32,6 +32,9 @@ use crate::{
 /// Heads are written out after so many events: how much of the log a start may have to replay.
 pub(crate) const CHECKPOINT_EVENTS: u64 = 65_536;
 
+/// Heads that are kept in memory without a look whether they are still of use: a few megabytes.
+pub(crate) const KEPT_SUBJECTS: usize = 4_096;
+
 /// Key of the checkpoint in the meta table.
 pub(crate) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
 
@@ -98,6 +101,8 @@ pub(crate) struct LogWriter {
     pub(crate) checkpoint: u64,
     /// The number of the next new subject.
     pub(crate) next_number: u32,
+    /// With so many heads in memory, those that are of no use are forgotten.
+    pub(super) evict_at: usize,
     /// The block being filled; its first entry has position `next - block.count()`.
     block: BlockBuilder,
     scratch: Vec<u8>,
@@ -129,6 +134,7 @@ impl LogWriter {
             next: 0,
             checkpoint: 0,
             next_number: 0,
+            evict_at: KEPT_SUBJECTS,
             block: BlockBuilder::default(),
             scratch: Vec::new(),
             touched: Vec::new(),
@@ -160,7 +166,11 @@ impl LogWriter {
                 }
                 Ok(Outcome::Done)
             }
-            Batch::Open => Ok(Outcome::Done),
+            Batch::Open => {
+                // Nobody looked whether the time of held events had come while the subject was not in use.
+                self.release_held(txn, log.id, now_ms)?;
+                Ok(Outcome::Done)
+            }
         }
     }
 
@@ -271,6 +281,9 @@ impl LogWriter {
         self.flush(txn)?;
         if self.next.saturating_sub(self.checkpoint) >= CHECKPOINT_EVENTS {
             self.write_checkpoint(txn)?;
+            self.evict();
+        } else if self.subjects.len() >= self.evict_at {
+            self.evict();
         }
         Ok(())
     }
@@ -286,16 +299,19 @@ impl LogWriter {
         Ok(())
     }
 
-    /// After the commit: readers may see what it wrote.
-    pub(crate) fn publish(&mut self) {
+    /// After the commit: readers may see what it wrote. Returns the logs that somebody holds.
+    pub(crate) fn publish(&mut self) -> Vec<Arc<SubjectLog>> {
+        let mut held = Vec::with_capacity(self.touched.len());
         for id in self.touched.drain(..) {
             let Some(subject) = self.subjects.get_mut(&id) else { continue };
             subject.touched = false;
             subject.recorded = true;
             if let Some(log) = self.store.known_log(id) {
                 log.publish(Some(subject.head.number), extent(&subject.head));
+                held.push(log);
             }
         }
+        held
     }
 
     /// Notes that the transaction changes a subject that has its rows.

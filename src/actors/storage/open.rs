@@ -41,6 +41,8 @@ pub(crate) struct SubjectLog {
     pub(crate) name: String,
     published: Mutex<Published>,
     token: AtomicU64,
+    /// Told when the log has grown by other than a batch of its own subject, which is answered.
+    grown: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 /// The part of a log that is durable.
@@ -85,8 +87,13 @@ impl Store {
         if let Some(log) = logs.get(&id).and_then(Weak::upgrade) {
             return log;
         }
-        let log =
-            Arc::new(SubjectLog { id, name: name.to_owned(), published: Mutex::default(), token: AtomicU64::new(0) });
+        let log = Arc::new(SubjectLog {
+            id,
+            name: name.to_owned(),
+            published: Mutex::default(),
+            token: AtomicU64::new(0),
+            grown: Mutex::default(),
+        });
         logs.insert(id, Arc::downgrade(&log));
         log
     }
@@ -94,6 +101,11 @@ impl Store {
     /// The shared part of a subject's log, if anybody holds it.
     pub(crate) fn known_log(&self, id: SubjectId) -> Option<Arc<SubjectLog>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).get(&id).and_then(Weak::upgrade)
+    }
+
+    /// The shared parts of all logs that somebody holds.
+    pub(crate) fn known_logs(&self) -> Vec<Arc<SubjectLog>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).values().filter_map(Weak::upgrade).collect()
     }
 
     /// Forgets the logs that nobody holds.
@@ -167,6 +179,18 @@ impl SubjectLog {
     /// For the committer: this much is durable now.
     pub(crate) fn publish(&self, number: Option<SubjectNumber>, extent: Extent) {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Published { number, extent };
+    }
+
+    /// Has `tell` called, on the committer's thread, when events that waited here got into the log by themselves.
+    pub(crate) fn on_growth(&self, tell: impl Fn() + Send + 'static) {
+        *self.grown.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
+    }
+
+    /// For the committer: events got into the log by themselves.
+    pub(crate) fn tell_grown(&self) {
+        if let Some(tell) = &*self.grown.lock().unwrap_or_else(PoisonError::into_inner) {
+            tell();
+        }
     }
 
     /// For the committer: the batches up to this token are dealt with.
