@@ -1,7 +1,7 @@
 //! Nodes: one data directory, its identities, its subjects.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -49,6 +49,8 @@ pub struct Node {
 /// What a node is made of, open or not.
 pub(crate) struct NodeShared {
     options: Options,
+    /// Whether it is the default node, whose directory the environment may name.
+    is_default: bool,
     engine: Mutex<Weak<Engine>>,
     subjects: Mutex<HashMap<String, Weak<Core>>>,
     // Deleted when the node is gone.
@@ -96,11 +98,8 @@ impl Node {
         if default.is_in_use() {
             return Err(Error::DefaultInUse);
         }
-        let mut options = builder.options();
-        if let Some(dir) = variable_dir() {
-            options.dir = Some(dir);
-        }
-        *default = DefaultNode::Kept(Arc::new(NodeShared::new(options, None)));
+        *default =
+            DefaultNode::Kept(Arc::new(NodeShared { is_default: true, ..NodeShared::new(builder.options(), None) }));
         Ok(())
     }
 
@@ -173,6 +172,35 @@ impl Node {
         Ok(self._engine.keyring.own()?)
     }
 
+    /// Writes a copy of an identity's key file, the secret included, for a backup. Never over a file that is there.
+    ///
+    /// A writer is one key in *one* data directory: publishing with the copy elsewhere forks the writer's log.
+    ///
+    /// # Errors
+    /// Where there is no identity of this name, or the copy cannot be written.
+    pub fn export_identity(&self, name: &str, to: impl AsRef<Path>) -> Result<(), Error> {
+        Ok(self._engine.keyring.export(name, to.as_ref())?)
+    }
+
+    /// Takes over an exported identity under this name, once its key was tried out.
+    ///
+    /// The file is trusted to come from its owner: one that was made up to do harm can keep this call from returning.
+    ///
+    /// ```
+    /// use xaeroflux::Node;
+    /// let (old, new, dir) = (Node::ephemeral()?, Node::ephemeral()?, tempfile::tempdir()?);
+    /// let alice = old.identity("alice")?;
+    /// old.export_identity("alice", dir.path().join("alice.key"))?;
+    /// assert_eq!(new.import_identity("alice", dir.path().join("alice.key"))?, alice);
+    /// # Ok::<(), xaeroflux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the name or the key is here already, or the file is not a key file of one's own.
+    pub fn import_identity(&self, name: &str, from: impl AsRef<Path>) -> Result<XaeroID, Error> {
+        Ok(self._engine.keyring.import(name, from.as_ref())?)
+    }
+
     /// All identities that have a key here, by local name.
     #[must_use]
     pub fn identities(&self) -> Vec<(String, XaeroID)> {
@@ -224,7 +252,8 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// The data directory, created if absent. Without it: that of the default node.
+    /// The data directory, created if absent. Without it: what `XAEROFLUX_DATA_DIR` says, else one for each executable
+    /// among the platform's application data. For the [default node](Node::set_default) the variable comes first.
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
         self
@@ -245,7 +274,8 @@ impl NodeBuilder {
     /// Opens the node.
     ///
     /// # Errors
-    /// Where the directory cannot be made, opened or locked; the message says which and what to do.
+    /// Where the directory cannot be made, opened or locked; the message says which and what to do. A directory has one
+    /// node at a time, in this process too: clone that one.
     pub fn build(self) -> Result<Node, Error> {
         Node::open(NodeShared::new(self.options(), None))
     }
@@ -284,7 +314,7 @@ impl Node {
 
 impl NodeShared {
     fn new(options: Options, temporary: Option<tempfile::TempDir>) -> Self {
-        Self { options, engine: Mutex::default(), subjects: Mutex::default(), _temporary: temporary }
+        Self { options, is_default: false, engine: Mutex::default(), subjects: Mutex::default(), _temporary: temporary }
     }
 
     /// The node's engine, opened if it is not.
@@ -294,12 +324,18 @@ impl NodeShared {
             return Ok(engine);
         }
         let dir = match &self.options.dir {
+            Some(dir) if self.is_default => environment_dir().unwrap_or_else(|| dir.clone()),
             Some(dir) => dir.clone(),
             None => platform_dir()?,
         };
         let opened = Engine::open(&dir, self.options.map_size, Arc::clone(&self.options.wall))?;
         *engine = Arc::downgrade(&opened);
         Ok(opened)
+    }
+
+    /// The wall clock's milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        (self.options.wall)()
     }
 
     /// The subject with this name, made if it is not there.
@@ -352,7 +388,7 @@ pub(crate) fn default_shared() -> Arc<NodeShared> {
     if let Some(shared) = default.get() {
         return shared;
     }
-    let shared = Arc::new(NodeShared::new(Node::builder().options(), None));
+    let shared = Arc::new(NodeShared { is_default: true, ..NodeShared::new(Node::builder().options(), None) });
     *default = DefaultNode::Kept(Arc::clone(&shared));
     shared
 }
@@ -362,8 +398,7 @@ fn lock_default() -> MutexGuard<'static, DefaultNode> {
     DEFAULT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The directory that the environment names.
-fn variable_dir() -> Option<PathBuf> {
+fn environment_dir() -> Option<PathBuf> {
     std::env::var_os(DATA_DIR_VARIABLE).filter(|dir| !dir.is_empty()).map(PathBuf::from)
 }
 
@@ -373,7 +408,7 @@ fn variable_dir() -> Option<PathBuf> {
 /// # Errors
 /// [`Error::NoDataDir`] where the platform names no such place.
 pub fn platform_dir() -> Result<PathBuf, Error> {
-    if let Some(dir) = variable_dir() {
+    if let Some(dir) = environment_dir() {
         return Ok(dir);
     }
     let dirs = directories::ProjectDirs::from("", "", "xaeroflux").ok_or(Error::NoDataDir)?;

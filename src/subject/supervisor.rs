@@ -296,6 +296,21 @@ impl Handler<Wake> for SubjectActor {
     }
 }
 
+/// Events that waited for their time or their causes got into the log, by no batch of this actor's.
+pub(crate) struct Grown;
+
+impl Message for Grown {
+    type Result = ();
+}
+
+impl Handler<Grown> for SubjectActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Grown, _: &mut Self::Context) {
+        self.core.wake_followers();
+    }
+}
+
 /// Publishes an event, and answers when it is durable. For those who speak actix.
 #[derive(Debug)]
 pub struct Publish(pub XaeroEvent);

@@ -32,6 +32,9 @@ use crate::{
 /// Heads are written out after so many events: how much of the log a start may have to replay.
 pub(crate) const CHECKPOINT_EVENTS: u64 = 65_536;
 
+/// Heads that are kept in memory without a look whether they are still of use: a few megabytes.
+pub(crate) const KEPT_SUBJECTS: usize = 4_096;
+
 /// Key of the checkpoint in the meta table.
 pub(crate) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
 
@@ -98,6 +101,8 @@ pub(crate) struct LogWriter {
     pub(crate) checkpoint: u64,
     /// The number of the next new subject.
     pub(crate) next_number: u32,
+    /// With so many heads in memory, those that are of no use are forgotten.
+    pub(super) evict_at: usize,
     /// The block being filled; its first entry has position `next - block.count()`.
     block: BlockBuilder,
     scratch: Vec<u8>,
@@ -129,6 +134,7 @@ impl LogWriter {
             next: 0,
             checkpoint: 0,
             next_number: 0,
+            evict_at: KEPT_SUBJECTS,
             block: BlockBuilder::default(),
             scratch: Vec::new(),
             touched: Vec::new(),
@@ -275,6 +281,9 @@ impl LogWriter {
         self.flush(txn)?;
         if self.next.saturating_sub(self.checkpoint) >= CHECKPOINT_EVENTS {
             self.write_checkpoint(txn)?;
+            self.evict();
+        } else if self.subjects.len() >= self.evict_at {
+            self.evict();
         }
         Ok(())
     }
