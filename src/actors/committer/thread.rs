@@ -239,7 +239,7 @@ impl Loop {
             self.writer.scope,
             "committer.commit_fails" => StorageError::Poisoned { reason: "a simulated failure of fsync".to_owned() }
         );
-        txn.commit()?;
+        store.commit(txn)?;
         self.committed = true;
         fault_point!(self.writer.scope, "committer.after_commit");
         if let Err(error) = store.extend_data_file() {
@@ -293,7 +293,7 @@ impl Loop {
             let mut txn = store.env.write()?;
             self.writer.release_all_held(&mut txn, now_ms)?;
             self.writer.finish(&mut txn)?;
-            txn.commit()?;
+            store.commit(txn)?;
             // No batch is acknowledged for these events, so their subjects' pipelines are woken from here.
             for log in self.writer.publish() {
                 log.tell_grown();
@@ -319,7 +319,7 @@ impl Loop {
         }
         let result: Result<(), StorageError> = self.store.env.write().and_then(|mut txn| {
             self.writer.write_checkpoint(&mut txn)?;
-            txn.commit()
+            self.store.commit(txn)
         });
         // Without it the next start replays more of the log, and nothing else.
         if let Err(error) = result {
