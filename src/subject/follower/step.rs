@@ -189,7 +189,17 @@ impl Follower {
         contexts.read_log(source, folds);
         let first = if folds || scans || self.options.from_start { 0 } else { count };
         let next = if folds { 0 } else { next.unwrap_or(first) };
+        self.set_next(source, next);
+        if let Some(place) = self.places.get(source) {
+            *place.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&log.log));
+        }
         Feed::Log { source: log, next, history: if folds { count } else { 0 }, covered: 0 }
+    }
+
+    fn set_next(&self, source: usize, next: u64) {
+        if let Some(place) = self.places.get(source) {
+            place.next.store(next, Ordering::Relaxed);
+        }
     }
 
     /// A fold takes up its snapshot, and is silent until it has read the history.
@@ -304,7 +314,7 @@ impl Follower {
             *next = next.saturating_add(excess);
             self.note_dropped(excess);
         }
-        self.counts.behind.store(count.saturating_sub(*next), Ordering::Relaxed);
+        self.set_next(source, *next);
         if *next >= count {
             return Ok(false);
         }
@@ -350,7 +360,7 @@ impl Follower {
         if let Some(Feed::Log { next, .. }) = inner.feeds.get_mut(source) {
             *next = first.saturating_add(read);
         }
-        self.counts.behind.store(count.saturating_sub(first.saturating_add(read)), Ordering::Relaxed);
+        self.set_next(source, first.saturating_add(read));
         if inner.catching_up && first.saturating_add(read) >= history {
             let unread = |feed: &Feed| matches!(feed, Feed::Log { next, history, .. } if next < history);
             if !inner.feeds.iter().any(unread) {
