@@ -249,11 +249,17 @@ fn a_directory_that_one_thread_closes_another_opens() {
 }
 
 #[test]
-fn a_directory_has_one_node_at_a_time() {
+fn two_handles_on_one_directory_are_one_node() {
     let dir = tempfile::tempdir().unwrap();
-    let node = Node::builder().data_dir(dir.path()).build().unwrap();
-    let second = Node::builder().data_dir(dir.path()).build();
-    assert!(matches!(second, Err(Error::Storage(xaeroflux::StorageError::InUse { .. }))), "{second:?}");
-    drop(node);
-    Node::builder().data_dir(dir.path()).build().unwrap();
+    let open = || Node::builder().data_dir(dir.path()).build().unwrap();
+    let (first, second) = (open(), open());
+    let (here, there) = (first.subject("s"), second.subject("s"));
+    let runs = (here.run().unwrap(), there.run().unwrap());
+    // Two subjects would each number their batches from the beginning, and take the other's for their own.
+    for seq in [1, 3, 5] {
+        assert_eq!(here.publish(XaeroEvent::new("x", 7)).wait().unwrap().seq, seq);
+        assert_eq!(there.publish(XaeroEvent::new("x", 7)).wait().unwrap().seq, seq + 1);
+    }
+    drop((runs, first));
+    assert_eq!(second.subject("s").count().unwrap(), 6);
 }

@@ -271,11 +271,11 @@ impl NodeBuilder {
         self
     }
 
-    /// Opens the node.
+    /// Opens the node. Where this process has a node on the directory already, this is a handle on that one, and its map
+    /// size and clock stay as they are.
     ///
     /// # Errors
-    /// Where the directory cannot be made, opened or locked; the message says which and what to do. A directory has one
-    /// node at a time, in this process too: clone that one.
+    /// Where the directory cannot be made, opened or locked; the message says which and what to do.
     pub fn build(self) -> Result<Node, Error> {
         Node::open(NodeShared::new(self.options(), None))
     }
@@ -306,9 +306,24 @@ impl std::fmt::Debug for NodeBuilder {
 }
 
 impl Node {
+    /// A handle on the node that has the directory in this process, or a new node.
     fn open(shared: NodeShared) -> Result<Self, Error> {
+        // Two nodes on one directory would each number the batches of a subject, so there is one, with many handles.
+        static OPEN: Mutex<Vec<(PathBuf, Weak<NodeShared>)>> = Mutex::new(Vec::new());
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|(_, known)| known.strong_count() > 0);
+        let wanted = shared.dir()?.canonicalize().ok();
+        let known = open.iter().find(|(dir, _)| Some(dir) == wanted.as_ref()).and_then(|(_, known)| known.upgrade());
+        if let Some(known) = known {
+            let engine = known.engine()?;
+            return Ok(Self { shared: known, _engine: engine });
+        }
         let engine = shared.engine()?;
-        Ok(Self { shared: Arc::new(shared), _engine: engine })
+        let shared = Arc::new(shared);
+        if let Ok(dir) = shared.dir()?.canonicalize() {
+            open.push((dir, Arc::downgrade(&shared)));
+        }
+        Ok(Self { shared, _engine: engine })
     }
 }
 
@@ -323,14 +338,17 @@ impl NodeShared {
         if let Some(engine) = engine.upgrade() {
             return Ok(engine);
         }
-        let dir = match &self.options.dir {
-            Some(dir) if self.is_default => environment_dir().unwrap_or_else(|| dir.clone()),
-            Some(dir) => dir.clone(),
-            None => platform_dir()?,
-        };
-        let opened = Engine::open(&dir, self.options.map_size, Arc::clone(&self.options.wall))?;
+        let opened = Engine::open(&self.dir()?, self.options.map_size, Arc::clone(&self.options.wall))?;
         *engine = Arc::downgrade(&opened);
         Ok(opened)
+    }
+
+    fn dir(&self) -> Result<PathBuf, Error> {
+        match &self.options.dir {
+            Some(dir) if self.is_default => Ok(environment_dir().unwrap_or_else(|| dir.clone())),
+            Some(dir) => Ok(dir.clone()),
+            None => platform_dir(),
+        }
     }
 
     /// The wall clock's milliseconds.

@@ -96,9 +96,10 @@ impl Handle {
             }
         }
         *state = State::Durable(running);
-        drop(state);
+        // Under the state's lock: whoever shares this run from now on finds the bus open.
         core.data.reopen();
         core.notify_supervisor(supervisor);
+        drop(state);
         in_memory.iter().for_each(|chunk| not_durable(chunk));
         Ok(Self { inner })
     }

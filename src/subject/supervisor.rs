@@ -106,6 +106,14 @@ impl Lifecycle {
     }
 }
 
+/// What a subject was given up for.
+enum End {
+    /// The storage takes nothing any more, so that nothing which waits becomes durable.
+    Storage(PublishError),
+    /// Its actors cannot go on. What they handed to the committer may become durable all the same, and is answered there.
+    Actors,
+}
+
 const SUPERVISOR_PANICKED: &str = "its supervisor panicked";
 
 /// Notes the end of the actor, however it ends.
@@ -216,12 +224,12 @@ impl SubjectActor {
     }
 
     /// Gives the subject up: nothing more is taken, and whoever waits learns so.
-    fn escalate(&mut self, reason: String, error: &PublishError) {
+    fn escalate(&mut self, reason: String, end: &End) {
         self.core.notices.tell(&Notice::Escalated { reason: reason.clone() });
         self.core.data.close();
         self.aof.address = None;
         self.aof.awaited = true;
-        self.abandon(&reason, error);
+        self.abandon(&reason, end);
         self.lifecycle.change(|state| {
             state.failed.get_or_insert(reason);
         });
@@ -229,13 +237,15 @@ impl SubjectActor {
     }
 
     /// Lets go of everything that is not durable: receipts say so, and what has none is kept among the dead letters.
-    fn abandon(&mut self, reason: &str, error: &PublishError) {
-        // Some of it may be with the committer still, and become durable after all: its receipts are answered from there.
+    fn abandon(&mut self, reason: &str, end: &End) {
         let durable = Token::from(self.env.log.token());
         for (_, ingress) in self.retained.after(durable) {
-            if let Ingress::Local(chunk) = &**ingress {
-                self.bury(chunk, reason);
+            let Ingress::Local(chunk) = &**ingress else { continue };
+            if let (End::Storage(error), Some(receipts)) = (end, &chunk.receipts) {
+                // Those that the committer answered keep its answer.
+                receipts.fail(error.clone());
             }
+            self.bury(chunk, reason);
         }
         let last = self.retained.after(Token::default()).last().map(|(token, _)| token);
         if let Some(last) = last {
@@ -243,7 +253,10 @@ impl SubjectActor {
         }
         while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain(false)) {
             if let Some(receipts) = &chunk.receipts {
-                receipts.fail(error.clone());
+                receipts.fail(match end {
+                    End::Storage(error) => error.clone(),
+                    End::Actors => PublishError::Stopped,
+                });
             }
             self.bury(&chunk, reason);
         }
@@ -275,7 +288,7 @@ impl Drop for SubjectActor {
         if std::thread::panicking() {
             // Nobody supervises the supervisor. What waits for it must not wait for ever.
             self.core.data.close();
-            self.abandon(SUPERVISOR_PANICKED, &PublishError::Stopped);
+            self.abandon(SUPERVISOR_PANICKED, &End::Actors);
             self.core.notices.tell(&Notice::Escalated { reason: SUPERVISOR_PANICKED.to_owned() });
         }
     }
@@ -405,7 +418,7 @@ impl Handler<Acknowledged> for SubjectActor {
                 }
             }
             if let StorageError::Poisoned { .. } | StorageError::Closed = error {
-                self.escalate(error.to_string(), &PublishError::from(error));
+                self.escalate(error.to_string(), &End::Storage(error.into()));
                 return;
             }
         } else {
@@ -431,7 +444,7 @@ impl Handler<Durable> for SubjectActor {
         }
         let durable = match result {
             Ok(durable) => durable,
-            Err(error) => return self.escalate(error.to_string(), &PublishError::from(error)),
+            Err(error) => return self.escalate(error.to_string(), &End::Storage(error.into())),
         };
         fault_point!(self.core.name, "supervisor.before_replay");
         drop(self.retained.acknowledge(durable));
@@ -499,7 +512,7 @@ impl Handler<ChildDied> for SubjectActor {
         self.core.notices.tell(&Notice::ChildDied { child, panicked, restart_after });
         match decision {
             Decision::Escalate { reason } => {
-                return self.escalate(format!("the {child} was given up: {reason}"), &PublishError::Stopped);
+                return self.escalate(format!("the {child} was given up: {reason}"), &End::Actors);
             }
             Decision::SetAside { token, .. } => self.set_aside = Some(token),
             Decision::Restart { .. } | Decision::RestartAll { .. } => {}

@@ -200,7 +200,7 @@ fn heads_of_subjects_that_nobody_holds_leave_memory_and_are_read_again() {
     assert_eq!(world.committer.writer.subjects.len(), 2, "both differ from what is on disk");
     world.committer.writer.write_checkpoint(&mut txn).unwrap();
     world.committer.writer.evict();
-    drop(txn.commit());
+    drop(world.committer.store.commit(txn));
     assert_eq!(world.committer.writer.subjects.len(), 1);
     let gone = world.log(1);
     assert_eq!(world.ingest(&gone, vec![frame_of(1, 2, NOW_MS + 1)]), [IngestOutcome::Stored(dot(2))]);

@@ -239,7 +239,7 @@ impl Loop {
             self.writer.scope,
             "committer.commit_fails" => StorageError::Poisoned { reason: "a simulated failure of fsync".to_owned() }
         );
-        txn.commit()?;
+        store.commit(txn)?;
         self.committed = true;
         fault_point!(self.writer.scope, "committer.after_commit");
         if let Err(error) = store.extend_data_file() {
@@ -301,7 +301,7 @@ impl Loop {
             let mut txn = store.env.write()?;
             self.writer.release_all_held(&mut txn, now_ms)?;
             self.writer.finish(&mut txn)?;
-            txn.commit()?;
+            store.commit(txn)?;
             if let Err(error) = store.extend_data_file() {
                 tracing::warn!(%error, "the data file could not be brought to its full length");
             }
@@ -330,7 +330,7 @@ impl Loop {
         }
         let result: Result<(), StorageError> = self.store.env.write().and_then(|mut txn| {
             self.writer.write_checkpoint(&mut txn)?;
-            txn.commit()
+            self.store.commit(txn)
         });
         if let Err(error) = self.store.extend_data_file() {
             tracing::warn!(%error, "the data file could not be brought to its full length");

@@ -35,7 +35,7 @@ impl Store {
         let here = self.fingerprint().map_err(|source| StorageError::io("looking at", self.dir(), source))?;
         let mut txn = self.env.write()?;
         txn.put(Table::Meta, KEY, &here)?;
-        txn.commit()
+        self.commit(txn)
     }
 
     /// Inode number and time of birth, where the file system knows it.

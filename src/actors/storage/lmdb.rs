@@ -4,7 +4,11 @@
 //! discipline is here. Cursors live inside one function each, every slice that is handed out borrows the transaction,
 //! and the map is never resized. Full sync is never switched off.
 
-use std::{os::raw::c_int, path::Path};
+use std::{
+    fs::File,
+    os::{fd::AsRawFd, raw::c_int},
+    path::Path,
+};
 
 use lmdb::{
     Cursor, Database, DatabaseFlags, Environment, EnvironmentFlags, Error as LmdbError, RoTransaction, RwTransaction,
@@ -201,9 +205,15 @@ impl WriteTxn<'_> {
     }
 
     /// Commits with a full sync: when this returns `Ok`, everything put is on disk.
-    pub(crate) fn commit(self) -> Result<(), StorageError> {
-        let map_size = self.env.map_size;
+    ///
+    /// A disk that fills up in the middle of a write makes LMDB report EIO, as a failed sync does. `witness`, another
+    /// opening of the data file, tells the two apart: see [`was_cut_short`].
+    pub(crate) fn commit(self, witness: &File) -> Result<(), StorageError> {
+        let (env, map_size) = (self.env, self.env.map_size);
         self.txn.commit().map_err(|error| match translate("committing", map_size, error) {
+            StorageError::Engine { .. } if error == LmdbError::Other(libc::EIO) && was_cut_short(env, witness) => {
+                StorageError::DiskFull
+            }
             refusal @ (StorageError::MapFull { .. } | StorageError::DiskFull | StorageError::Poisoned { .. }) => {
                 refusal
             }
@@ -283,6 +293,28 @@ fn row<'t>(got: Result<(Option<&'t [u8]>, &'t [u8]), LmdbError>) -> Result<Optio
     }
 }
 
+/// Whether an EIO of a commit was a write that the full disk cut short, and not a failed sync.
+///
+/// The operating system tells a writeback that failed once to every opening of a file, so the witness would hear of it
+/// from its own sync. Where that succeeds, everything that was written is on disk. The pages of the failed commit belong
+/// to nobody as long as the meta page was not touched, which LMDB's going on to serve readers shows. That the disk is
+/// full is asked as well: any other EIO, however harmless it may look, is not explained by this.
+fn was_cut_short(env: &Env, witness: &File) -> bool {
+    /// Bytes that a file system may keep back when it is full, for lack of a whole block or extent.
+    const REST: u64 = 64 << 10;
+    let mut room = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the descriptor is open, and the structure is valid when all its bytes are zero.
+    let room = unsafe {
+        if libc::fstatvfs(witness.as_raw_fd(), room.as_mut_ptr()) != 0 {
+            return false;
+        }
+        room.assume_init()
+    };
+    #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "their width differs between systems")]
+    let free = u64::from(room.f_bavail).saturating_mul(u64::from(room.f_frsize));
+    free < REST && witness.sync_all().is_ok() && env.env.begin_ro_txn().is_ok()
+}
+
 fn translate(action: &'static str, map_size: usize, error: LmdbError) -> StorageError {
     match error {
         LmdbError::MapFull => StorageError::MapFull { map_size: u64::try_from(map_size).unwrap_or(u64::MAX) },
@@ -306,7 +338,7 @@ mod tests {
         assert_eq!(txn.at_or_before(Table::Log, &[5]).unwrap(), None);
         txn.put(Table::Log, &[2], b"two").unwrap();
         txn.put(Table::Log, &[4], b"four").unwrap();
-        txn.commit().unwrap();
+        txn.commit(&File::open(dir.path().join("data.mdb")).unwrap()).unwrap();
         let txn = env.read().unwrap();
         assert_eq!(txn.at_or_before(Table::Log, &[1]).unwrap(), None);
         assert_eq!(txn.at_or_before(Table::Log, &[2]).unwrap().unwrap().1, b"two");

@@ -16,7 +16,7 @@ use super::{
     block::Stored,
     error::StorageError,
     keys::{self, SubjectNumber},
-    lmdb::{Env, Reads, Table},
+    lmdb::{Env, Reads, Table, WriteTxn},
     lock::DirLock,
     preflight,
     reader::{Extent, LogReader},
@@ -27,6 +27,7 @@ use crate::wire::id::SubjectId;
 pub(crate) struct Store {
     dir: PathBuf,
     pub(crate) env: Env,
+    /// An opening of the data file that LMDB does not know: see [`WriteTxn::commit`].
     data_file: File,
     logs: Mutex<HashMap<SubjectId, Weak<SubjectLog>>>,
     poison: OnceLock<String>,
@@ -69,6 +70,7 @@ impl Store {
         let data_file = File::open(&data).map_err(|source| StorageError::io("opening", data, source))?;
         // LMDB syncs its file, but not the directory that the file's name is in.
         sync_dir(dir)?;
+        preflight::mark_begun(dir)?;
         Ok(Arc::new(Self {
             dir: dir.to_owned(),
             env,
@@ -142,6 +144,11 @@ impl Store {
         let txn = self.env.read()?;
         let Some(row) = txn.get(Table::Snapshots, &keys::snapshot(number, fold))? else { return Ok(None) };
         Ok(row.split_first_chunk().map(|(covered, state)| (u64::from_le_bytes(*covered), state.to_vec())))
+    }
+
+    /// Commits with a full sync: when this returns `Ok`, everything put is on disk.
+    pub(crate) fn commit(&self, txn: WriteTxn<'_>) -> Result<(), StorageError> {
+        txn.commit(&self.data_file)
     }
 
     /// LMDB does not write pages that a transaction took and gave back, so the file may end before the last page that

@@ -17,6 +17,10 @@ const FORMAT: u32 = 1;
 
 const FORMAT_PREFIX: &str = "xaeroflux data ";
 
+/// A line of the format file that is added once the data file exists. From then on a directory without it has lost
+/// everything, and must not be taken for a new one: its authors' logs would begin again at 1, and fork.
+const BEGUN: &str = "begun";
+
 const LMDB_MAGIC: u32 = 0xBEEF_C0DE;
 const LMDB_VERSION: u32 = 1;
 
@@ -38,7 +42,8 @@ pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
     let path = dir.join(FORMAT_FILE);
     match std::fs::read_to_string(&path) {
         Ok(text) => {
-            let found = text.trim().strip_prefix(FORMAT_PREFIX).unwrap_or("unknown").to_owned();
+            let first = text.lines().next().unwrap_or("");
+            let found = first.trim().strip_prefix(FORMAT_PREFIX).unwrap_or("unknown").to_owned();
             match found.parse::<u32>() {
                 Ok(format) if format <= FORMAT => Ok(()),
                 Ok(_) => Err(StorageError::NewerFormat { path: dir.to_owned(), found, known: FORMAT }),
@@ -62,18 +67,39 @@ pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
     }
 }
 
+/// Notes that the directory has its data file.
+pub(crate) fn mark_begun(dir: &Path) -> Result<(), StorageError> {
+    if is_begun(dir) {
+        return Ok(());
+    }
+    let (path, new) = (dir.join(FORMAT_FILE), dir.join("FORMAT.new"));
+    let write = || {
+        std::fs::write(&new, format!("{FORMAT_PREFIX}{FORMAT}\n{BEGUN}\n"))?;
+        File::open(&new)?.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|source| StorageError::NotWritable { path: path.clone(), source: source.into() })
+}
+
+fn is_begun(dir: &Path) -> bool {
+    std::fs::read_to_string(dir.join(FORMAT_FILE)).is_ok_and(|text| text.lines().any(|line| line == BEGUN))
+}
+
 /// Checks the meta pages and the length of the data file, if there is one.
 pub(crate) fn data_file(dir: &Path) -> Result<(), StorageError> {
     let path = dir.join("data.mdb");
+    let empty =
+        |path| if is_begun(dir) { Err(StorageError::Truncated { path, have: 0, need: 2 * 4096 }) } else { Ok(()) };
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return empty(path),
         Err(source) => return Err(StorageError::io("opening", path, source)),
     };
     let length = file.metadata().map_err(|source| StorageError::io("reading", &path, source))?.len();
     if length == 0 {
-        // LMDB was interrupted before it wrote its first page: there is nothing to lose.
-        return Ok(());
+        // Unless it had been begun, LMDB was interrupted before it wrote its first page: there is nothing to lose.
+        return empty(path);
     }
     let damaged = |what: String| StorageError::DamagedFile { path: path.clone(), what };
     let metas = read_metas(&file, length).map_err(|source| StorageError::io("mapping", &path, source))?;

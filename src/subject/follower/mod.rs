@@ -41,6 +41,7 @@ use crate::actors::{
     bus::Chunk,
     pool::{Pool, Scheduled, Task, Worker},
     runtime::Runtime,
+    storage::open::SubjectLog,
 };
 
 /// One subscription at work.
@@ -56,6 +57,8 @@ pub(crate) struct Follower {
     /// Whether the batch actor has been told that there is something to do.
     told: AtomicBool,
     queues: Vec<MemoryQueue>,
+    /// How far each source has read its log.
+    places: Vec<Place>,
     /// What was decided about the sources since the last turn.
     orders: Mutex<Orders>,
     inner: Mutex<Inner>,
@@ -84,10 +87,24 @@ struct Orders {
     restart: bool,
 }
 
+/// How far a source has read its log, for those who ask from other threads: a turn may be held up in a closure.
+#[derive(Default)]
+struct Place {
+    log: Mutex<Option<Arc<SubjectLog>>>,
+    next: AtomicU64,
+}
+
+impl Place {
+    /// Events of the log that have not been passed to the pipeline.
+    fn behind(&self) -> u64 {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.as_ref().map_or(0, |log| log.count().saturating_sub(self.next.load(Ordering::Relaxed)))
+    }
+}
+
 #[derive(Default)]
 struct Counts {
     dropped: AtomicU64,
-    behind: AtomicU64,
     delivered: AtomicU64,
 }
 
@@ -110,6 +127,7 @@ impl Follower {
     ) -> Arc<Self> {
         let subjects = cores.iter().map(|core| core.id).collect();
         let queues = cores.iter().map(|_| MemoryQueue::new(&options)).collect();
+        let places = cores.iter().map(|_| Place::default()).collect();
         let follower = Arc::new_cyclic(|this| Self {
             inner: Mutex::new(Inner::new(&spec, subjects, sink)),
             spec,
@@ -120,6 +138,7 @@ impl Follower {
             host: Mutex::new(Host::Pool),
             told: AtomicBool::new(false),
             queues,
+            places,
             orders: Mutex::default(),
             counts: Counts::default(),
             ending: Mutex::new(Ending::Not),
@@ -206,8 +225,8 @@ impl Follower {
     /// How far the subscriber is behind.
     pub(crate) fn lag(&self) -> Lag {
         let queued: u64 = self.queues.iter().map(MemoryQueue::len).sum();
-        let behind = self.counts.behind.load(Ordering::Relaxed);
-        Lag { behind: behind.saturating_add(queued), dropped: self.counts.dropped.load(Ordering::Relaxed) }
+        let behind = self.places.iter().map(Place::behind).fold(queued, u64::saturating_add);
+        Lag { behind, dropped: self.counts.dropped.load(Ordering::Relaxed) }
     }
 
     /// Events that reached the subscriber.

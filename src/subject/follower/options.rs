@@ -68,7 +68,7 @@ impl Default for SubscribeOptions {
 /// How far a subscriber is behind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lag {
-    /// Events that are there and have not been passed to its pipeline, as of its last turn.
+    /// Events that are there and have not been passed to its pipeline.
     pub behind: u64,
     /// Events that it lost, over all.
     pub dropped: u64,

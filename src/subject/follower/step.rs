@@ -200,6 +200,16 @@ impl Follower {
             }
             *covered = 0;
             *history = log.log.count();
+            if let Some(place) = self.places.get(source) {
+                place.next.store(*next, Ordering::Relaxed);
+                *place.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&log.log));
+            }
+        }
+    }
+
+    fn set_next(&self, source: usize, next: u64) {
+        if let Some(place) = self.places.get(source) {
+            place.next.store(next, Ordering::Relaxed);
         }
     }
 
@@ -316,7 +326,7 @@ impl Follower {
             *next = next.saturating_add(excess);
             self.note_dropped(excess);
         }
-        self.counts.behind.store(count.saturating_sub(*next), Ordering::Relaxed);
+        self.set_next(source, *next);
         if *next >= count {
             return Ok(false);
         }
@@ -362,7 +372,7 @@ impl Follower {
         if let Some(Feed::Log { next, .. }) = inner.feeds.get_mut(source) {
             *next = first.saturating_add(read);
         }
-        self.counts.behind.store(count.saturating_sub(first.saturating_add(read)), Ordering::Relaxed);
+        self.set_next(source, first.saturating_add(read));
         if inner.catching_up && first.saturating_add(read) >= history {
             let unread = |feed: &Feed| matches!(feed, Feed::Log { next, history, .. } if next < history);
             if !inner.feeds.iter().any(unread) {
