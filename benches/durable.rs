@@ -9,7 +9,7 @@ mod support;
 use support::{
     bare::Bare,
     engine::{Ours, WINDOW},
-    report::{Figure, is_wanted, median, size},
+    report::{Figure, is_selected, is_wanted, median, size},
 };
 
 const SUBJECTS: usize = 1_000;
@@ -31,6 +31,9 @@ fn main() {
 }
 
 fn measure(name: &str, subjects: usize, window: usize, run: impl Fn(&Ours, usize) -> std::time::Duration) {
+    if !is_selected(name) {
+        return;
+    }
     let (events, rounds) = (size(500_000, 5_000), size(5, 1));
     let (mut ours, mut theirs, mut ratios, mut batches) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {

@@ -13,6 +13,12 @@ pub fn is_smoke() -> bool {
         || std::env::var_os("XAEROFLUX_BENCH_SMOKE").is_some_and(|value| value == "1")
 }
 
+/// Whether this figure is asked for: those named on the command line, or all.
+pub fn is_selected(name: &str) -> bool {
+    let mut names = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
+    names.peek().is_none() || names.any(|asked| asked == name)
+}
+
 /// A size: the first, or the second in a short run.
 pub fn size(full: usize, smoke: usize) -> usize {
     if is_smoke() { smoke } else { full }

@@ -15,6 +15,7 @@ use crossbeam::channel::{Receiver, bounded};
 use super::*;
 use crate::wire::{
     event::{EventType, XaeroEvent},
+    hash_many::SHORT,
     id::{EventId, XaeroID},
     limits::MAX_PAYLOAD_BYTES,
     name::NameError,
@@ -366,14 +367,16 @@ fn receipts_of_a_bus_that_is_dropped_are_abandoned() {
 }
 
 #[test]
-fn payloads_are_hashed_by_the_sender_where_that_is_wanted() {
+fn long_payloads_are_hashed_by_the_sender_where_that_is_wanted() {
+    let long = vec![1; SHORT + 1];
     let bus = Bus::new(BusLimits::default());
-    bus.sender().send(event("a")).unwrap();
+    bus.sender().send(event(long.clone())).unwrap();
     bus.set_hash_payloads(true);
-    bus.sender().send(event("b")).unwrap();
+    bus.sender().send(event(long.clone())).unwrap();
+    bus.sender().send(event("short")).unwrap();
     let chunk = bus.drain(false).unwrap();
-    assert_eq!(chunk.entries[0].payload_hash, None);
-    assert_eq!(chunk.entries[1].payload_hash, Some(*blake3::hash(b"b").as_bytes()));
+    let hashes: Vec<_> = chunk.entries.iter().map(|entry| entry.payload_hash).collect();
+    assert_eq!(hashes, [None, Some(*blake3::hash(&long).as_bytes()), None]);
 }
 
 #[test]
