@@ -54,7 +54,10 @@ async fn main() -> Outcome {
     let invited = tokio::time::timeout(PATIENCE, async {
         while let Some(state) = next(&mut states).await {
             let invited = rkyv::from_bytes::<Vec<Vec<u8>>, _>(&state.evt.data)?;
-            println!("invited: {}", invited.iter().map(|guest| String::from_utf8_lossy(guest)).collect::<Vec<_>>().join(", "));
+            println!(
+                "invited: {}",
+                invited.iter().map(|guest| String::from_utf8_lossy(guest)).collect::<Vec<_>>().join(", ")
+            );
             if invited == [b"diana".as_slice(), b"erin"] {
                 return Ok(true);
             }

@@ -9,11 +9,7 @@
 use xaeroflux::{
     Dot, EventType, SubjectId, XaeroID,
     event::{CRDT_SET_ADD, CRDT_SET_REMOVE},
-    wire::{
-        clock::Clock,
-        frame,
-        record::Record,
-    },
+    wire::{clock::Clock, frame, record::Record},
 };
 
 use super::format::{BadHistory, History, Verb};
