@@ -121,7 +121,7 @@ fn test_concurrent_edits_of_one_element_end_as_the_log_says() {
 fn test_concurrent_pipelines_of_every_crdt_resolve_one_subject() {
     const EACH: i64 = 50;
     let node = Node::ephemeral().unwrap();
-    // One subject for each kind of counter: a G-Counter takes no notice of decrements, and a PN-Counter does.
+    // The five folds have no use for each other's events, except that both counters take increments.
     let subject = node.subject("everything");
     let (s1, sets) = resolve(&subject, Fold::ORSet, Reduce::SetContents);
     let (s2, ups) = resolve(&subject, Fold::GCounter, Reduce::CounterValue);
