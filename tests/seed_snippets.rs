@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::redundant_closure,
     clippy::uninlined_format_args,
     unused_variables,
     reason = "as users would write it"
