@@ -85,19 +85,19 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     for order in 0..options.orders {
         let data_dir = options.data.data_dir.as_ref().map(|dir| dir.join(format!("order-{order}")));
         for outcome in replay::replay(&history, replay::Order::new(options.seed, order), data_dir.as_deref())? {
-            for found in [outcome.emitted, outcome.resolved] {
+            for (what, found) in [("emitted", outcome.emitted), ("resolved", outcome.resolved)] {
                 matches_final &= found == history.expected;
                 let first = set.get_or_insert_with(|| found.clone());
                 if *first != found {
                     converged = false;
-                    explain(order, outcome.node, first, &found);
+                    explain(order, outcome.node, what, first, &found);
                 }
             }
         }
     }
     let set = set.unwrap_or_default();
     if !matches_final && converged {
-        explain(0, 0, &history.expected, &set);
+        explain(0, 0, "all", &history.expected, &set);
     }
     let delivered = (history.ops() * replay::NODES) as f64 * options.orders as f64;
     let summary = Summary {
@@ -121,9 +121,9 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
 }
 
 /// Says on standard error in what two sets differ.
-fn explain(order: u64, node: usize, expected: &[String], found: &[String]) {
+fn explain(order: u64, node: usize, what: &str, expected: &[String], found: &[String]) {
     let list = |paths: Vec<&String>| paths.into_iter().take(10).cloned().collect::<Vec<_>>().join(", ");
     let missing = list(expected.iter().filter(|path| !found.contains(path)).collect());
     let extra = list(found.iter().filter(|path| !expected.contains(path)).collect());
-    eprintln!("history: order {order}, node {node}: missing [{missing}], too many [{extra}]");
+    eprintln!("history: order {order}, node {node}, {what}: missing [{missing}], too many [{extra}]");
 }

@@ -62,7 +62,7 @@ impl Order {
 
     /// Whether the events of this order come after their causes. Every other order knows nothing of that.
     pub const fn is_causal(self) -> bool {
-        self.number % 2 == 0
+        self.number.is_multiple_of(2)
     }
 
     /// The random numbers of one node.

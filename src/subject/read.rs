@@ -99,6 +99,7 @@ impl Subject {
         Ok(state)
     }
 
+    /// As [`read_stored`](Self::read_stored), for those who want the records alone.
     fn read_log(&self, from: u64, mut visit: impl FnMut(&RecordView<'_>) -> bool) -> Result<u64, Error> {
         self.read_stored(from, |stored| visit(&stored.record))
     }

@@ -103,23 +103,28 @@ impl Follower {
             self.set_ended();
             return Ok(false);
         }
-        let mut more = false;
+        // Asked before anything is read. What became durable before the end was ordered is then read by this turn; where
+        // the order comes during the turn, it wakes the follower for another one.
+        let is_ending = *self.ending() == Ending::WhenDone;
+        let (mut more, mut is_blocked) = (false, false);
         for _ in 0..READS {
-            if !inner.sink.as_ref().is_some_and(|sink| sink.is_ready()) {
-                // Whoever makes room wakes the follower.
+            is_blocked = !inner.sink.as_ref().is_some_and(|sink| sink.is_ready());
+            if is_blocked || inner.pipeline.finished() {
+                // Whoever makes room wakes the follower. Until then nobody knows whether there is more.
                 break;
             }
             more = false;
             for source in 0..inner.feeds.len() {
                 more |= self.read(inner, source)?;
             }
-            if inner.pipeline.finished() {
-                self.end_if_drained(inner);
-                return Ok(false);
-            }
             if !more {
                 break;
             }
+        }
+        if inner.pipeline.finished() {
+            self.report(inner);
+            self.end_if_drained(inner);
+            return Ok(false);
         }
         self.drive(inner, |pipeline, contexts, sink, now| {
             if pipeline.deadline().is_some_and(|due| due <= now) {
@@ -130,7 +135,7 @@ impl Follower {
         self.save(inner);
         self.set_alarm(inner);
         let is_ready = inner.sink.as_ref().is_some_and(|sink| sink.is_ready());
-        if !more && is_ready && *self.ending() == Ending::WhenDone {
+        if is_ending && !more && !is_blocked && is_ready {
             self.drive(inner, |pipeline, contexts, sink, now| pipeline.finish(now, contexts, sink))?;
             self.report(inner);
             self.end_if_drained(inner);
