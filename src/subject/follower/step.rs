@@ -103,10 +103,15 @@ impl Follower {
             self.set_ended();
             return Ok(false);
         }
+        if inner.pipeline.finished() {
+            self.end_when_drained(inner);
+            return Ok(false);
+        }
         let mut more = false;
         for _ in 0..READS {
             if !inner.sink.as_ref().is_some_and(|sink| sink.is_ready()) {
-                // Whoever makes room wakes the follower.
+                // Whoever makes room wakes the follower. Where that happens before this turn ends, there may be more.
+                more = true;
                 break;
             }
             more = false;
@@ -114,7 +119,7 @@ impl Follower {
                 more |= self.read(inner, source)?;
             }
             if inner.pipeline.finished() {
-                self.set_ended();
+                self.end_when_drained(inner);
                 return Ok(false);
             }
             if !more {
@@ -133,11 +138,16 @@ impl Follower {
         if !more && is_ready && *self.ending() == Ending::WhenDone {
             self.drive(inner, |pipeline, contexts, sink, now| pipeline.finish(now, contexts, sink))?;
             self.report(inner);
-            if inner.sink.as_ref().is_none_or(|sink| sink.is_drained()) {
-                self.set_ended();
-            }
+            self.end_when_drained(inner);
         }
         Ok(more && is_ready)
+    }
+
+    /// The pipeline has emitted its last event. What takes the events elsewhere wakes the follower when it has them all.
+    fn end_when_drained(&self, inner: &Inner) {
+        if inner.sink.as_ref().is_none_or(|sink| sink.is_drained()) {
+            self.set_ended();
+        }
     }
 
     /// Does what was ordered since the last turn.
