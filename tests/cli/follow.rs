@@ -1,5 +1,7 @@
 //! `replay --follow`: history, and then whatever comes, until somebody asks for the end.
 
+use std::io::{BufRead as _, BufReader};
+
 use crate::support::{Machine, Running};
 
 #[test]
@@ -36,4 +38,17 @@ fn the_window_applies() {
     assert_eq!((&line["payload"], line["ts"].as_u64()), (&"b".into(), Some(later)));
     follow.signal("INT");
     assert_eq!(follow.end().code, 0);
+}
+
+#[test]
+fn it_ends_when_nobody_reads_any_more() {
+    let machine = Machine::new();
+    machine.ok("publish s", "a\n");
+    let mut child = machine.command(["replay", "s", "--follow"]).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    drop(stdout);
+    let done = child.wait_with_output().unwrap();
+    assert_eq!((done.status.code(), done.stderr.as_slice()), (Some(0), &b""[..]));
 }

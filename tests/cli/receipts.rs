@@ -72,6 +72,34 @@ fn what_was_receipted_is_there_after_a_kill() {
     }
 }
 
+// Faults can be armed in debug builds only.
+#[cfg(debug_assertions)]
+#[test]
+fn the_events_of_one_input_share_commits() {
+    let machine = Machine::new();
+    // The process would not survive its thousandth commit.
+    let mut command = machine.command(["publish", "s"]);
+    let done = run(command.env("XAEROFLUX_FAULTS", "committer.before_commit=abort@1000"), "a line\n".repeat(20_000));
+    assert_eq!((done.code, done.json().len()), (0, 20_000));
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_storage_that_fails_ends_it_while_the_input_stays_open() {
+    let machine = Machine::new();
+    let mut publish =
+        Running::start(machine.command(["publish", "s"]).env("XAEROFLUX_FAULTS", "committer.commit_fails=fail@2"));
+    publish.write("a\n");
+    assert!(publish.rest().is_empty());
+    // Its input stays open meanwhile.
+    let stdin = publish.stdin.take();
+    let done = publish.end();
+    drop(stdin);
+    assert_eq!(done.code, 4, "{}", done.stderr);
+    assert!(done.stderr.contains("line 1 has no receipt"), "{}", done.stderr);
+    assert!(done.stderr.contains("the storage failed"), "{}", done.stderr);
+}
+
 #[test]
 fn an_output_that_nobody_reads_loses_no_event() {
     let machine = Machine::new();

@@ -119,3 +119,22 @@ fn flat(state: &Value) -> String {
         value => value.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wrong_state_is_a_failure_of_the_whole() {
+        let end = |state: i64| {
+            let mut output = Output::new(true);
+            let mut narrator = Narrator::new(&mut output, Interrupt::default());
+            narrator.state("right", &Value::Number(1), &Value::Number(1)).unwrap();
+            narrator.state("in question", &Value::Number(state), &Value::Number(1)).unwrap();
+            narrator.must(true, "held", "something else held", json!({})).unwrap();
+            narrator.end().map_err(|failure| failure.exit)
+        };
+        assert_eq!(end(1).unwrap(), Exit::Done);
+        assert_eq!(end(2).unwrap_err(), Exit::Failed);
+    }
+}

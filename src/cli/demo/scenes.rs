@@ -102,8 +102,9 @@ pub fn tags(stage: &Stage<'_>, narrator: &mut Narrator<'_>) -> Result<Ending, Fa
     narrator.tell("together", "they meet, and each gives the other what it has", json!({}))?;
     carry(narrator, &there, &here, 2)?;
     carry(narrator, &here, &there, 2)?;
-    // Bob removed the draft tag that he had seen; Carol's was another one, added at the same time, so hers stays. She had
-    // seen the request for review that she removed.
+    let why =
+        "bob removed the draft that he had seen, not the one that carol added meanwhile; carol had seen needs-review";
+    narrator.tell("why", why, json!({}))?;
     let expected = many(&["approved", "draft"]);
     narrator.state("the node", &Value::of_log(&here, Crdt::OrSet)?, &expected)?;
     narrator.state("the laptop", &Value::of_log(&there, Crdt::OrSet)?, &expected)?;
@@ -126,18 +127,33 @@ pub fn votes(stage: &Stage<'_>, narrator: &mut Narrator<'_>) -> Result<Ending, F
     ];
     // At a third and at two thirds of the votes everybody meets, the killer too; nobody waits for receipts there.
     let meeting = Barrier::new(voters.len() + 1);
-    let outcomes = thread::scope(|scope| {
+    let killed = [(ChildKind::Aof, 1), (ChildKind::Batch, 2)];
+    let (kills, outcomes) = thread::scope(|scope| {
         let threads = voters.map(|(_, id, code)| {
             let (subject, meeting) = (&subject, &meeting);
             scope.spawn(move || vote(subject, meeting, id, code))
         });
-        for child in [ChildKind::Aof, ChildKind::Batch] {
+        let kills = killed.map(|(child, thirds)| {
             meeting.wait();
+            // At once, while everybody goes on: to count takes a turn at the disk.
             handle.kill_child(child);
-        }
-        threads.map(joined)
+            let durable = subject.count();
+            (child, 3 * (VOTES / 3 * thirds), durable, data_file_bytes(&stage.node))
+        });
+        (kills, threads.map(joined))
     });
-    tell_of_restarts(narrator, &notices, vec![ChildKind::Aof, ChildKind::Batch], &handle)?;
+    for (child, sent, durable, bytes) in kills {
+        let durable = durable?;
+        narrator.tell(
+            "kill",
+            format_args!(
+                "after {sent} votes the {child} is killed, and the votes go on; on disk by now: {durable} events, {} KiB",
+                bytes / 1024
+            ),
+            json!({ "child": child.to_string(), "sent": sent, "events": durable, "data_file_bytes": bytes }),
+        )?;
+    }
+    tell_of_restarts(narrator, &notices, killed.map(|(child, _)| child).to_vec(), &handle)?;
     for ((name, _, code), outcomes) in voters.into_iter().zip(outcomes) {
         let numbers = outcomes?.map_err(|error| Failure::new(of_publish(&error), error))?;
         let sign = if code == CRDT_COUNTER_INCREMENT { "+1" } else { "-1" };
@@ -186,8 +202,8 @@ fn tell_of_restarts(
     while !killed.is_empty() {
         match notices.next_timeout(RESTART_PATIENCE) {
             Some(Notice::ChildDied { child, restart_after: Some(wait), .. }) => narrator.tell(
-                "killed",
-                format_args!("the {child} is killed while votes are on their way; its supervisor waits {wait:.1?}"),
+                "died",
+                format_args!("the {child} is dead; its supervisor starts it again in {wait:.1?}"),
                 json!({ "child": child.to_string(), "restart_after_ms": wait.as_secs_f64() * 1e3 }),
             )?,
             Some(Notice::ChildRestarted { child, replayed }) => {
@@ -289,13 +305,17 @@ fn ending(
 
 fn disk(narrator: &mut Narrator<'_>, node: &Node, subject: &Subject, expected: u64) -> Result<(), Failure> {
     let events = subject.count()?;
-    let bytes = std::fs::metadata(node.data_dir().join("data.mdb")).map_or(0, |data| data.len());
+    let bytes = data_file_bytes(node);
     narrator.must(
         events == expected,
         "disk",
         &format!("on disk: {events} events of this subject; the data file has {} KiB", bytes / 1024),
         json!({ "subject": subject.name(), "events": events, "data_file_bytes": bytes }),
     )
+}
+
+fn data_file_bytes(node: &Node) -> u64 {
+    std::fs::metadata(node.data_dir().join("data.mdb")).map_or(0, |data| data.len())
 }
 
 fn many(values: &[&str]) -> Value {
