@@ -52,6 +52,7 @@ fn a_bad_line_is_told_while_the_input_stays_open() {
     assert_eq!(publish.end().code, 1);
 }
 
+/// And no receipt is cut in two: what is left to read are whole lines.
 #[test]
 fn what_was_receipted_is_there_after_a_kill() {
     let machine = Machine::new();

@@ -77,3 +77,24 @@ fn a_reader_that_has_had_enough_is_no_failure() {
     let done = child.wait_with_output().unwrap();
     assert_eq!((done.status.code(), done.stderr.as_slice()), (Some(0), &b""[..]));
 }
+
+#[test]
+fn damage_is_told_after_the_events_before_it() {
+    let machine = Machine::new();
+    let input: String = (0..5_000).map(|n| format!("event number {n}\n")).collect();
+    machine.ok("publish s", input);
+    let file = machine.data_dir().join("data.mdb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let payload = b"event number 3210";
+    let at = bytes.windows(payload.len()).position(|window| window == payload).unwrap();
+    bytes[at] ^= 0x20;
+    std::fs::write(&file, bytes).unwrap();
+    let done = machine.run(["replay", "s"], "");
+    assert_eq!(done.code, 4);
+    assert!(done.stderr.contains("damaged"), "{}", done.stderr);
+    let events = done.json();
+    assert_eq!(events.len(), 3_210);
+    assert_eq!(events[3_209]["payload"], "event number 3209");
+    let state = machine.run(["state", "s", "--crdt", "or-set"], "");
+    assert_eq!((state.code, state.stdout.as_str()), (4, ""));
+}

@@ -42,7 +42,7 @@ impl<'a> Narrator<'a> {
     pub fn scene(&mut self, name: &'static str, title: &str) -> Result<(), Failure> {
         self.scene = name;
         if !self.output.is_json() {
-            self.output.raw(&format!("\n{}: {title}\n", name.to_uppercase()))?;
+            self.output.text(format_args!("\n{}: {title}", name.to_uppercase()))?;
             return self.go_on();
         }
         self.tell("scene", title, json!({}))
