@@ -20,12 +20,14 @@ use super::{
     signals::Interrupt,
 };
 
-/// Prints the events in the window, those that are there and those that come, until the process is asked to end. What is
-/// printed is flushed before anything is waited for.
+/// Prints the events in the window, those that are there and those that come, until the process is asked to end
+/// or nobody reads its output any more. What is printed is flushed before anything is waited for.
 pub fn follow(subject: &Subject, window: ScanWindow, output: &mut Output) -> Result<Exit, Failure> {
     let here = std::thread::current();
     let waker = Waker::from(Arc::new(Unpark(here.clone())));
-    let interrupt = Interrupt::catch(move || here.unpark())?;
+    let (by_signal, by_reader) = (here.clone(), here);
+    let interrupt = Interrupt::catch(move || by_signal.unpark())?;
+    interrupt.catch_closed_output(move || by_reader.unpark())?;
     let handle = subject.run()?;
     let mut stream = subject.scan(window).stream_with(SubscribeOptions::new().from_start());
     if let Some(error) = stream.subscription().error() {

@@ -31,7 +31,7 @@ pub fn run(node: &Node, args: &IdArgs, output: &mut Output) -> Result<Exit, Fail
             let id = key.id().to_string();
             output.json(&Line { name, id, public_key: Some(text.trim_end()) })?;
         } else {
-            output.raw(&text)?;
+            output.text(text.trim_end())?;
         }
     }
     if args.new.is_none() && args.export_public.is_none() {

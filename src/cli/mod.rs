@@ -66,14 +66,12 @@ fn run(Cli { global, command }: Cli) -> Result<Exit, Failure> {
         Command::Replay(args) => replay::run(&global, &args, &mut output),
         Command::State(args) => state::run(&global, &args, &mut output),
     };
-    // Whoever read our output may have had enough of it, as `head` has: that is no failure of ours.
-    let exit = match ended {
-        Err(failure) if failure.is_closed_output() => return Ok(Exit::Done),
-        ended => ended?,
-    };
-    match output.flush().map_err(Failure::from) {
-        Err(failure) if !failure.is_closed_output() => Err(failure),
-        _ => Ok(exit),
+    // What there is to be seen comes before the reason why there is no more of it.
+    match (ended, output.flush().map_err(Failure::from)) {
+        // Whoever read our output may have had enough of it, as `head` has: that is no failure of ours.
+        (Err(failure), _) if failure.is_closed_output() => Ok(Exit::Done),
+        (Ok(_), Err(failure)) if !failure.is_closed_output() => Err(failure),
+        (ended, _) => ended,
     }
 }
 

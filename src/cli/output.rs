@@ -2,30 +2,29 @@
 
 use std::{
     fmt,
-    io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _},
+    io::{self, IsTerminal as _, StdoutLock, Write as _},
 };
 
 use serde::Serialize;
 
-/// What is gathered before it is written, in bytes, unless it is flushed earlier: a few hundred lines.
-const BUFFER_BYTES: usize = 64 << 10;
+/// Most bytes of one write, unless a single line is longer. A pipe takes a write of this size (`PIPE_BUF` on Linux) whole
+/// or not at all, so that a process that is killed in the middle leaves no half of a line to whoever reads.
+const WRITE_BYTES: usize = 4_096;
 
-/// Standard output, buffered: what is to be seen at once has to be [flushed](Output::flush).
+/// Standard output. Lines are gathered: what is to be seen at once has to be [flushed](Output::flush).
 pub struct Output {
     json: bool,
     asked_for: bool,
-    out: BufWriter<StdoutLock<'static>>,
+    out: StdoutLock<'static>,
+    /// Whole lines that are not written yet.
+    lines: Vec<u8>,
 }
 
 impl Output {
     /// JSON Lines where asked for, or where nobody sits in front of it.
     pub fn new(json: bool) -> Self {
         let out = io::stdout();
-        Self {
-            json: json || !out.is_terminal(),
-            asked_for: json,
-            out: BufWriter::with_capacity(BUFFER_BYTES, out.lock()),
-        }
+        Self { json: json || !out.is_terminal(), asked_for: json, out: out.lock(), lines: Vec::new() }
     }
 
     /// Whether lines are for programs.
@@ -40,22 +39,42 @@ impl Output {
 
     /// Writes a line: the value as JSON for programs, the text for people.
     pub fn line(&mut self, value: &impl Serialize, text: impl fmt::Display) -> io::Result<()> {
-        if self.json { self.json(value) } else { writeln!(self.out, "{text}") }
+        if self.json { self.json(value) } else { self.text(text) }
     }
 
     /// Writes a value as a line of JSON.
     pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, value)?;
-        self.out.write_all(b"\n")
+        let before = self.lines.len();
+        serde_json::to_writer(&mut self.lines, value)?;
+        self.end_line(before)
     }
 
-    /// Writes text as it is.
-    pub fn raw(&mut self, text: &str) -> io::Result<()> {
-        self.out.write_all(text.as_bytes())
+    /// Writes text as a line.
+    pub fn text(&mut self, text: impl fmt::Display) -> io::Result<()> {
+        let before = self.lines.len();
+        write!(self.lines, "{text}")?;
+        self.end_line(before)
     }
 
     /// Has everything so far on its way.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        let written = self.out.write_all(&self.lines).and_then(|()| self.out.flush());
+        // What could not be written is not tried again.
+        self.lines.clear();
+        written
+    }
+
+    /// A line was added to those `before` bytes that were there.
+    fn end_line(&mut self, before: usize) -> io::Result<()> {
+        self.lines.push(b'\n');
+        if self.lines.len() <= WRITE_BYTES {
+            return Ok(());
+        }
+        let line = self.lines.split_off(before);
+        if before > 0 {
+            self.flush()?;
+        }
+        self.lines = line;
+        if self.lines.len() > WRITE_BYTES { self.flush() } else { Ok(()) }
     }
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use serde::Serialize;
-use xaeroflux::{Acknowledged, Node, Receipt, Subject, XaeroEvent, XaeroID};
+use xaeroflux::{Acknowledged, Handle, Node, Receipt, Subject, XaeroEvent, XaeroID};
 
 use super::{
     args::{self, Global, PublishArgs},
@@ -65,16 +65,29 @@ pub fn run(global: &Global, args: PublishArgs, output: &mut Output) -> Result<Ex
     let handle = subject.run()?;
     let (tell, told) = sync_channel(IN_FLIGHT);
     let stop = Arc::new(AtomicBool::new(false));
-    let reader =
-        Reader { node, subject, author, kind: args.kind, timestamp: args.timestamp, tell, stop: Arc::clone(&stop) };
+    let reader = Reader {
+        node,
+        subject: subject.clone(),
+        author,
+        kind: args.kind,
+        timestamp: args.timestamp,
+        tell,
+        stop: Arc::clone(&stop),
+    };
     std::thread::Builder::new().name("xaeroflux-stdin".to_owned()).spawn(move || reader.run()).map_err(|error| {
         Failure::new(Exit::Failed, format_args!("the reader's thread could not be started: {error}"))
     })?;
     let ended = Printer { output, told, stop, closed: false, exit: Exit::Done, failed: None }.run();
-    // The reader may wait for a line that never comes. It ends with the process, and what it would still send is refused
-    // from here on.
-    drop(handle);
-    ended
+    // The reader may still wait for a line that never comes; it ends with the process.
+    ended.map_err(|failure| match failure.exit {
+        Exit::Failed => reason(&subject, &handle).unwrap_or(failure),
+        _ => failure,
+    })
+}
+
+/// Why a subject takes no more events: a receipt may say only that it does not.
+fn reason(subject: &Subject, handle: &Handle) -> Option<Failure> {
+    subject.count().err().or_else(|| handle.failure()).map(Failure::from)
 }
 
 /// Reads lines and publishes them.
@@ -184,14 +197,16 @@ impl Printer<'_> {
             Ok(stored) => return self.print(&stored),
             Err(error) => error,
         };
-        complain(&format_args!("line {line} was not published: {error}"));
-        match of_publish(&error) {
-            Exit::Refused => self.exit = Exit::Refused,
-            exit => {
-                self.stop.store(true, Ordering::Relaxed);
-                self.fail(Failure::new(exit, "no more lines are read, since they would not be published either"));
-            }
+        let exit = of_publish(&error);
+        if exit == Exit::Refused {
+            complain(&format_args!("line {line} was not published: {error}"));
+            self.exit = Exit::Refused;
+            return;
         }
+        // Whether it was published is not always known.
+        complain(&format_args!("line {line} has no receipt: {error}"));
+        self.stop.store(true, Ordering::Relaxed);
+        self.fail(Failure::new(exit, "no more lines are read, since they would not be published either"));
     }
 
     fn print(&mut self, stored: &Acknowledged) {

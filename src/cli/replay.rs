@@ -63,7 +63,7 @@ pub fn print(output: &mut Output, event: &Replayed<'_>) -> io::Result<()> {
     let payload = Payload::new(event.payload, &kind);
     if !output.is_json() {
         let (time, author, seq) = (Time(event.clock.millis()), short(&event.dot.author), event.dot.seq);
-        return output.raw(&format!("{time}  {author} {seq:>6}  {:<17}  {payload}\n", kind.to_string()));
+        return output.text(format_args!("{time}  {author} {seq:>6}  {:<17}  {payload}", kind.to_string()));
     }
     let (payload, payload_base64) = match payload {
         Payload::Other(bytes) => (None, Some(BASE64.encode(bytes))),

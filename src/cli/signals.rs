@@ -8,6 +8,10 @@ use std::{
     },
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
@@ -15,7 +19,7 @@ use signal_hook::{
 
 use super::exit::{Exit, Failure};
 
-/// Whether a signal has asked for the end.
+/// Whether somebody has asked for the end.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
@@ -26,12 +30,11 @@ impl Interrupt {
     /// # Errors
     /// Where the system does not let us.
     pub fn catch(wake: impl Fn() + Send + 'static) -> Result<Self, Failure> {
-        let failure =
-            |error: io::Error| Failure::new(Exit::Failed, format_args!("signals could not be caught: {error}"));
         let interrupt = Self::default();
         let flag = Arc::clone(&interrupt.0);
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failure)?;
-        let watch = move || {
+        let mut signals = Signals::new([SIGINT, SIGTERM])
+            .map_err(|error| Failure::new(Exit::Failed, format_args!("signals could not be caught: {error}")))?;
+        watch("xaeroflux-signal", move || {
             for signal in signals.forever() {
                 if flag.swap(true, Ordering::SeqCst) {
                     // Ends the process as if the signal had not been caught.
@@ -39,13 +42,37 @@ impl Interrupt {
                 }
                 wake();
             }
-        };
-        std::thread::Builder::new().name("xaeroflux-signal".to_owned()).spawn(watch).map_err(failure)?;
+        })?;
         Ok(interrupt)
     }
 
-    /// Whether one came.
+    /// Has the end of whoever reads standard output do the same. Without this it shows with the next line only, for which
+    /// a follower may wait for ever.
+    ///
+    /// # Errors
+    /// Where the system does not let us.
+    pub fn catch_closed_output(&self, wake: impl Fn() + Send + 'static) -> Result<(), Failure> {
+        let flag = Arc::clone(&self.0);
+        watch("xaeroflux-stdout", move || {
+            let output = io::stdout();
+            // No events are asked for: that the other end is gone is told all the same, and a file never tells anything.
+            let mut asked = [PollFd::new(&output, PollFlags::empty())];
+            while let Err(Errno::INTR) = poll(&mut asked, None) {}
+            flag.store(true, Ordering::SeqCst);
+            wake();
+        })
+    }
+
+    /// Whether somebody did.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Starts a thread that waits for something as long as the process lives.
+fn watch(name: &str, wait: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    match std::thread::Builder::new().name(name.to_owned()).spawn(wait) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(Exit::Failed, format_args!("a thread could not be started: {error}"))),
     }
 }
