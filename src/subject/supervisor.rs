@@ -18,7 +18,7 @@ use crate::{
         bus::{Chunk, Mode, Outcome, Receipt},
         fault::fault_point,
         storage::StorageError,
-        supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
+        supervise::{Cause, Credits, Decision, Died, MAX_BYTES, MAX_EVENTS, Retained, Supervisor, Token},
         watch::{ChildDied, ChildKind, Kill},
     },
     wire::event::XaeroEvent,
@@ -38,6 +38,8 @@ pub struct SubjectActor {
     set_aside: Option<Token>,
     /// Told when all that was sent is dealt with.
     drained: Option<mpsc::Sender<()>>,
+    /// Whether it was asked to stop.
+    terminated: bool,
     lifecycle: Arc<Lifecycle>,
     engine: Arc<Engine>,
     // Last: when it is dropped, all of the above is.
@@ -133,6 +135,7 @@ impl SubjectActor {
             batch: Child::default(),
             set_aside: None,
             drained: None,
+            terminated: false,
             _gone: Gone(Arc::clone(&lifecycle)),
             lifecycle,
             engine,
@@ -164,6 +167,9 @@ impl SubjectActor {
     }
 
     fn start_aof(&mut self, ctx: &mut Context<Self>) {
+        if self.lifecycle.failed().is_some() {
+            return;
+        }
         self.aof.awaited = false;
         self.aof.ready = false;
         self.aof.incarnation += 1;
@@ -204,28 +210,39 @@ impl SubjectActor {
 
     fn escalate(&mut self, reason: String) {
         self.core.notices.tell(&Notice::Escalated { reason: reason.clone() });
-        self.core.data.close();
-        // What is still here is not acknowledged, and its publishers learn so.
-        self.parked = None;
         self.aof.address = None;
         self.aof.awaited = true;
-        let last = self.retained.after(Token::default()).last().map(|(token, _)| token);
-        if let Some(last) = last {
-            drop(self.retained.acknowledge(last));
-        }
-        while self.core.data.drain(false).is_some() {}
+        self.let_go(&reason);
         self.lifecycle.change(|state| {
             state.failed.get_or_insert(reason);
         });
         self.report_if_drained();
     }
 
+    /// Lets go what is not known to be durable: receipts say so, and what was sent without one is buried. Takes no more.
+    fn let_go(&mut self, reason: &str) {
+        self.core.data.close();
+        let durable = Token::from(self.env.log.token());
+        drop(self.retained.acknowledge(durable));
+        let unknown: Vec<_> =
+            self.retained.after(durable).map(|(token, ingress)| (token, Arc::clone(ingress))).collect();
+        for (_, ingress) in &unknown {
+            refuse(ingress, StorageError::GaveUp { reason: reason.to_owned() });
+            self.bury(ingress, reason);
+        }
+        if let Some((last, _)) = unknown.last() {
+            drop(self.retained.acknowledge(*last));
+        }
+        while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain(false)) {
+            self.bury(&Ingress::Local(Arc::new(chunk)), reason);
+        }
+    }
+
     /// Keeps the events of a batch that nobody holds a receipt for.
     fn bury(&self, ingress: &Ingress, reason: &str) {
         let Ingress::Local(chunk) = ingress else { return };
-        if chunk.receipts.is_none() {
-            self.core.dead.keep(chunk.entries.iter().map(|entry| entry.event.clone()));
-        }
+        let alone = chunk.entries.iter().filter(|entry| !entry.has_receipt);
+        self.core.dead.keep(alone.map(|entry| entry.event.clone()));
         self.core.notices.tell(&Notice::SetAside { events: chunk.entries.len(), reason: reason.to_owned() });
     }
 
@@ -241,6 +258,23 @@ impl SubjectActor {
 
 impl Actor for SubjectActor {
     type Context = Context<Self>;
+}
+
+impl Drop for SubjectActor {
+    fn drop(&mut self) {
+        // After an orderly end the bus may be that of the next run already. Otherwise nobody takes from it any more, and a
+        // publisher that waits for room would wait for ever.
+        if !self.terminated {
+            self.let_go("its supervisor ended before it was known to be stored");
+        }
+    }
+}
+
+/// Tells whoever handed over events made elsewhere that they were not stored.
+fn refuse(ingress: &Ingress, error: StorageError) {
+    if let Ingress::Foreign { tell, .. } = ingress {
+        tell(Err(error));
+    }
 }
 
 /// There is something on the bus.
@@ -309,12 +343,15 @@ impl Handler<Ingest> for SubjectActor {
     type Result = ();
 
     fn handle(&mut self, Ingest { ingress, events, bytes }: Ingest, ctx: &mut Self::Context) {
+        if let Some(reason) = self.lifecycle.failed() {
+            return refuse(&ingress, StorageError::GaveUp { reason });
+        }
+        if events > MAX_EVENTS || bytes > MAX_BYTES {
+            return refuse(&ingress, StorageError::TooMuchAtOnce { events, bytes });
+        }
         let Some(credit) = self.retained.take(events, bytes) else {
             // The sender is bounded by what it waits for, so it is asked to come again.
-            if let Ingress::Foreign { tell, .. } = &ingress {
-                tell(Err(StorageError::Busy));
-            }
-            return;
+            return refuse(&ingress, StorageError::Busy);
         };
         let ingress = Arc::new(ingress);
         let token = self.retained.push(Arc::clone(&ingress), credit);
@@ -392,6 +429,10 @@ impl Handler<Durable> for SubjectActor {
         if let Some(token) = self.set_aside.take() {
             if let Some(ingress) = self.retained.set_aside(token) {
                 let reason = "storing it ended in a panic each time";
+                refuse(
+                    &ingress,
+                    StorageError::Engine { action: "storing events made elsewhere", reason: reason.to_owned() },
+                );
                 if let Ingress::Local(chunk) = &*ingress {
                     if let Some(receipts) = &chunk.receipts {
                         receipts.fail(crate::actors::bus::PublishError::SetAside);
@@ -522,6 +563,7 @@ impl Handler<Terminate> for SubjectActor {
         // An actor whose last address is gone stops; what it says on the way is about an incarnation that is past.
         self.batch.address = None;
         self.aof.address = None;
+        self.terminated = true;
         ctx.stop();
     }
 }

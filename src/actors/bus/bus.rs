@@ -205,7 +205,7 @@ impl Bus {
             if let Some(reason) = self.refusal(&event) {
                 refused = Some(SendError::Refused { event: Box::new(event), reason });
             } else {
-                let entry = Entry { payload_hash: self.hash(&event), event };
+                let entry = Entry { payload_hash: self.hash(&event), event, has_receipt: false };
                 bytes = bytes.saturating_add(entry.bytes());
                 batch.push(entry);
                 if batch.len() < self.limits.chunk_events && bytes < self.limits.chunk_bytes {
@@ -253,7 +253,7 @@ impl Bus {
         let payload_hash = self.hash(&event);
         match self.lock_with_space(event_bytes(&event), mode) {
             Ok(mut queue) => {
-                let pushed = push(&mut queue, Entry { event, payload_hash }, &self.limits);
+                let pushed = push(&mut queue, Entry { event, payload_hash, has_receipt: false }, &self.limits);
                 self.unlock_and_notify(queue);
                 Ok(pushed)
             }

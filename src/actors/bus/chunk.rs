@@ -13,6 +13,8 @@ pub struct Entry {
     /// BLAKE3 of the payload, where the bus was told to have it made by the sending thread; see
     /// [`Bus::set_hash_payloads`](super::Bus::set_hash_payloads).
     pub payload_hash: Option<[u8; 32]>,
+    /// Whether its sender got a receipt: if not, nobody but the engine knows of the event.
+    pub has_receipt: bool,
 }
 
 impl Entry {

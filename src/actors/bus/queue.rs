@@ -65,7 +65,7 @@ impl Queue {
 
     /// Queues an event that fits, and makes its receipt.
     pub(super) fn push_with_receipt(&mut self, entry: Entry, limits: &BusLimits) -> Receipt {
-        self.push(entry, limits);
+        self.push(Entry { has_receipt: true, ..entry }, limits);
         self.current.receipts.get_or_insert_default().receipt(self.current.entries.len() - 1)
     }
 
