@@ -332,7 +332,7 @@ impl LogWriter {
         let Some(subject) = self.subjects.get(&id) else { return Ok(None) };
         let (slot, author) = subject.head.author(dot.author);
         let txn: &WriteTxn<'_> = txn;
-        let found = LogReader::new(txn).by_seq(subject.head.number, slot, &author, dot.seq)?;
+        let found = LogReader::new(txn).by_seq((subject.head.number, id), slot, &author, dot.seq)?;
         Ok(found.map(|stored| (stored.record.id(), stored.record.clock())))
     }
 }

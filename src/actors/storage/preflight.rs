@@ -54,12 +54,20 @@ pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
                     what: "it is missing beside a data file: this is not a data directory of xaeroflux".to_owned(),
                 });
             }
-            std::fs::write(&path, format!("{FORMAT_PREFIX}{FORMAT}\n"))
-                .and_then(|()| File::open(&path)?.sync_all())
-                .map_err(|source| StorageError::NotWritable { path, source: source.into() })
+            mark(dir, &path).map_err(|source| StorageError::NotWritable { path, source: source.into() })
         }
         Err(source) => Err(StorageError::io("reading", path, source)),
     }
+}
+
+/// Puts the mark of our format into the directory: whole or not at all, since a directory with half a mark is refused.
+fn mark(dir: &Path, path: &Path) -> std::io::Result<()> {
+    let new = dir.join("FORMAT.new");
+    std::fs::write(&new, format!("{FORMAT_PREFIX}{FORMAT}\n"))?;
+    File::open(&new)?.sync_all()?;
+    std::fs::rename(&new, path)?;
+    // Before there is a data file, which is refused without the mark.
+    File::open(dir)?.sync_all()
 }
 
 /// Checks the meta pages and the length of the data file, if there is one.
@@ -161,4 +169,19 @@ fn read_metas(file: &File, length: u64) -> std::io::Result<Option<[Meta; 2]>> {
     }
     let second = Meta::parse(&map(page, META_BYTES)?);
     Ok(second.map(|second| [first, second]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_whose_marking_was_interrupted_is_marked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        // What a crash leaves: the new mark is not whole, and has not taken its name.
+        std::fs::write(dir.path().join("FORMAT.new"), "xaero").unwrap();
+        format(dir.path()).unwrap();
+        format(dir.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join(FORMAT_FILE)).unwrap(), "xaeroflux data 1\n");
+    }
 }

@@ -13,7 +13,12 @@ use super::{
     source::dot_of, tick,
 };
 use crate::{
-    actors::{aof::Ingress, bus::Chunk, fault::fault_point, storage::StorageError},
+    actors::{
+        aof::Ingress,
+        bus::Chunk,
+        fault::fault_point,
+        storage::{StorageError, open::snapshot_row},
+    },
     subject::{
         notice::Notice,
         pipeline::{Pipeline, PipelineSpec, Report},
@@ -414,8 +419,7 @@ impl Follower {
         }
         let Some(name) = self.spec.snapshot_name() else { return };
         let Some(state) = inner.pipeline.snapshot() else { return };
-        let mut row = next.to_le_bytes().to_vec();
-        row.extend_from_slice(&state);
+        let row = snapshot_row(*next, &state);
         inner.saved = *next;
         if let Some(running) = self.cores.first().and_then(|core| core.running()) {
             let bytes = row.len();
