@@ -195,7 +195,7 @@ impl Core {
         // Nobody listens, and nothing is kept: a stream in memory is hot. Drained under the state's lock, since what is
         // sent once the subject is durable belongs to its supervisor.
         let mut unheard = Vec::new();
-        while let Some(chunk) = self.data.drain(false) {
+        while let Some(chunk) = self.data.drain() {
             unheard.push(Arc::new(chunk));
         }
         drop(state);
@@ -229,7 +229,7 @@ impl Core {
 
     /// What the application sends on the control bus reaches the readers of notices, and is not stored.
     fn pass_control(&self) {
-        while let Some(chunk) = self.control.drain(false) {
+        while let Some(chunk) = self.control.drain() {
             for entry in chunk.entries {
                 self.notices.tell(&Notice::Control(entry.event));
             }
@@ -251,7 +251,7 @@ impl Task for Core {
                 // Whoever makes room pumps again.
                 return;
             }
-            let Some(chunk) = self.data.drain(false) else { return };
+            let Some(chunk) = self.data.drain() else { return };
             let chunk = self.deliver_memory(chunk);
             drop(state);
             not_durable(&chunk);

@@ -227,13 +227,11 @@ impl Subject {
     }
 
     /// The events that come out of the pipeline, as a [`Stream`](futures_core::Stream).
-    #[must_use]
     pub fn stream(&self) -> EventStream {
         self.stream_with(SubscribeOptions::new())
     }
 
     /// As [`stream`](Self::stream), with a choice of where to begin and what to do about a slow reader.
-    #[must_use]
     pub fn stream_with(&self, options: SubscribeOptions) -> EventStream {
         EventStream::new(self, options)
     }

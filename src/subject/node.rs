@@ -66,7 +66,6 @@ struct Options {
 
 impl Node {
     /// A node in a directory of one's own choice.
-    #[must_use]
     pub fn builder() -> NodeBuilder {
         NodeBuilder { dir: None, map_size: DEFAULT_MAP_SIZE, wall: system_clock() }
     }
@@ -116,6 +115,14 @@ impl Node {
     /// Where the name is not one, or its key file cannot be read or written.
     pub fn identity(&self, name: &str) -> Result<XaeroID, Error> {
         Ok(self._engine.keyring.make_or_find(name)?)
+    }
+
+    /// Makes an identity with this local name, which must be free.
+    ///
+    /// # Errors
+    /// Where the name is not one or is taken, or the key file cannot be written.
+    pub fn new_identity(&self, name: &str) -> Result<XaeroID, Error> {
+        Ok(self._engine.keyring.create(name)?)
     }
 
     /// Finds the identity with this local name, and makes none.

@@ -70,7 +70,7 @@ impl Handle {
         };
         // What was sent in memory stays in memory, before everything durable.
         let mut in_memory = Vec::new();
-        while let Some(chunk) = core.data.drain(false) {
+        while let Some(chunk) = core.data.drain() {
             in_memory.push(core.deliver_memory(chunk));
         }
         let lifecycle = Arc::new(Lifecycle::default());

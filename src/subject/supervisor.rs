@@ -144,7 +144,7 @@ impl SubjectActor {
 
     /// Takes what is on the bus, as far as there is credit, and hands it to the AOF actor.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain(false)) {
+        while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain()) {
             let Some(credit) = self.retained.take(chunk.entries.len(), chunk.bytes) else {
                 self.parked = Some(chunk);
                 break;
@@ -233,7 +233,7 @@ impl SubjectActor {
         if let Some((last, _)) = unknown.last() {
             drop(self.retained.acknowledge(*last));
         }
-        while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain(false)) {
+        while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain()) {
             self.bury(&Ingress::Local(Arc::new(chunk)), reason);
         }
     }
@@ -247,11 +247,13 @@ impl SubjectActor {
     }
 
     fn report_if_drained(&mut self) {
-        if self.parked.is_none() && self.retained.is_empty() && self.core.data.is_empty() {
-            if let Some(drained) = self.drained.take() {
-                // Nobody waits any more: just as well.
-                let _ = drained.send(());
-            }
+        if self.parked.is_none()
+            && self.retained.is_empty()
+            && self.core.data.is_empty()
+            && let Some(drained) = self.drained.take()
+        {
+            // Nobody waits any more: just as well.
+            let _ = drained.send(());
         }
     }
 }
@@ -401,10 +403,10 @@ impl Handler<Acknowledged> for SubjectActor {
             }
         } else {
             for ingress in settled {
-                if let Ok(Ingress::Local(chunk)) = Arc::try_unwrap(ingress) {
-                    if let Ok(chunk) = Arc::try_unwrap(chunk) {
-                        self.core.data.recycle(chunk.entries);
-                    }
+                if let Ok(Ingress::Local(chunk)) = Arc::try_unwrap(ingress)
+                    && let Ok(chunk) = Arc::try_unwrap(chunk)
+                {
+                    self.core.data.recycle(chunk.entries);
                 }
             }
         }
@@ -426,20 +428,20 @@ impl Handler<Durable> for SubjectActor {
         };
         fault_point!(self.core.name, "supervisor.before_replay");
         drop(self.retained.acknowledge(durable));
-        if let Some(token) = self.set_aside.take() {
-            if let Some(ingress) = self.retained.set_aside(token) {
-                let reason = "storing it ended in a panic each time";
-                refuse(
-                    &ingress,
-                    StorageError::Engine { action: "storing events made elsewhere", reason: reason.to_owned() },
-                );
-                if let Ingress::Local(chunk) = &*ingress {
-                    if let Some(receipts) = &chunk.receipts {
-                        receipts.fail(crate::actors::bus::PublishError::SetAside);
-                    }
-                }
-                self.bury(&ingress, reason);
+        if let Some(token) = self.set_aside.take()
+            && let Some(ingress) = self.retained.set_aside(token)
+        {
+            let reason = "storing it ended in a panic each time";
+            refuse(
+                &ingress,
+                StorageError::Engine { action: "storing events made elsewhere", reason: reason.to_owned() },
+            );
+            if let Ingress::Local(chunk) = &*ingress
+                && let Some(receipts) = &chunk.receipts
+            {
+                receipts.fail(crate::actors::bus::PublishError::SetAside);
             }
+            self.bury(&ingress, reason);
         }
         self.aof.ready = true;
         let mut replayed = 0;

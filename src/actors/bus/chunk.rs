@@ -31,8 +31,7 @@ pub struct Chunk {
     pub entries: Vec<Entry>,
     /// The receipts of these events, where any sender wanted one. Result number *n* is that of entry number *n*.
     pub receipts: Option<Arc<ReceiptGroup>>,
-    /// What the events count against the limits in bytes; with the number of entries, what
-    /// [`Bus::release`](super::Bus::release) wants back.
+    /// What the events count against the limits in bytes.
     pub bytes: usize,
 }
 

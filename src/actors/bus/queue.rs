@@ -15,12 +15,10 @@ pub(super) struct Queue {
     full: VecDeque<Chunk>,
     /// Empty buffers for the next chunks; none while the bus is idle.
     spares: Vec<Vec<Entry>>,
-    /// Events that take up space: queued, or held by the consumer.
+    /// Events that are queued.
     events: usize,
     /// What these count in bytes.
     bytes: usize,
-    /// Those among the events that the consumer holds.
-    held: usize,
     /// How many threads wait for space.
     pub(super) waiting: usize,
     /// What tells the consumer that there is something for it.
@@ -34,11 +32,6 @@ impl Queue {
     /// Events that take up space.
     pub(super) const fn events(&self) -> usize {
         self.events
-    }
-
-    /// Events that are not drained yet.
-    pub(super) const fn queued(&self) -> usize {
-        self.events.saturating_sub(self.held)
     }
 
     /// Whether an event of this size has space. A very large one has where nothing else takes up any.
@@ -69,8 +62,8 @@ impl Queue {
         self.current.receipts.get_or_insert_default().receipt(self.current.entries.len() - 1)
     }
 
-    /// Takes the oldest chunk, whether it is full or not. Its space is free at once, unless it is held.
-    pub(super) fn take(&mut self, hold: bool) -> Option<Chunk> {
+    /// Takes the oldest chunk, whether it is full or not. Its space is free at once.
+    pub(super) fn take(&mut self) -> Option<Chunk> {
         let chunk = match self.full.pop_front() {
             Some(full) => full,
             None if self.current.entries.is_empty() => return None,
@@ -79,20 +72,9 @@ impl Queue {
                 mem::replace(&mut self.current, Chunk { entries: next, ..Chunk::default() })
             }
         };
-        self.held += chunk.entries.len();
-        if !hold {
-            self.release(chunk.entries.len(), chunk.bytes);
-        }
+        self.events = self.events.saturating_sub(chunk.entries.len());
+        self.bytes = self.bytes.saturating_sub(chunk.bytes);
         Some(chunk)
-    }
-
-    /// Frees the space of events that the consumer held.
-    pub(super) fn release(&mut self, events: usize, bytes: usize) {
-        debug_assert!(events <= self.held && bytes <= self.bytes, "only what is held can be released, and once only");
-        let events = events.min(self.held);
-        self.held -= events;
-        self.events -= events;
-        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// The consumer has found nothing: it is told of the next event, and the buffers go.
@@ -114,7 +96,7 @@ impl Queue {
 
     /// The notice to give after the lock is free, where the consumer does not know yet that there is something.
     pub(super) fn claim_notice(&mut self) -> Option<Arc<Notify>> {
-        if self.notified || self.queued() == 0 {
+        if self.notified || self.events == 0 {
             return None;
         }
         let notify = Arc::clone(self.notify.as_ref()?);

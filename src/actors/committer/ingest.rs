@@ -208,10 +208,10 @@ impl LogWriter {
             _ => return Ok(()),
         };
         while let Some(dot) = ready.pop() {
-            if self.admit(txn, id, dot, now_ms)? {
-                if let Some(subject) = self.subjects.get_mut(&id) {
-                    ready.extend(subject.waiting.take_for_cause(dot));
-                }
+            if self.admit(txn, id, dot, now_ms)?
+                && let Some(subject) = self.subjects.get_mut(&id)
+            {
+                ready.extend(subject.waiting.take_for_cause(dot));
             }
         }
         Ok(())

@@ -84,15 +84,15 @@ impl LogWriter {
                     return Err(damaged("subject numbers", id.as_bytes()));
                 }
                 let head = match txn.get(Table::Heads, &number.key())? {
-                    Some(row) => Head::decode(number, id, row).ok_or_else(|| damaged("heads", &number.key()))?,
-                    None => Head::new(number, id),
+                    Some(row) => Head::decode(number, row).ok_or_else(|| damaged("heads", &number.key()))?,
+                    None => Head::new(number),
                 };
                 (head, Waiting::load(txn, number)?)
             }
             None => {
                 let number = SubjectNumber(self.next_number);
                 self.next_number = self.next_number.saturating_add(1);
-                (Head::new(number, id), Waiting::default())
+                (Head::new(number), Waiting::default())
             }
         };
         let subject = Subject { head, waiting, dirty: false, recorded: number.is_some(), touched: false };

@@ -22,5 +22,5 @@ mod name;
 mod ring;
 
 pub use error::KeyringError;
-pub use name::{MAX_NAME_CHARS, check};
-pub use ring::{Keyring, OWN_NAME};
+pub use name::check;
+pub use ring::Keyring;

@@ -157,8 +157,6 @@ pub(crate) struct Stored<'t> {
     pub(crate) links: Links,
     /// The record.
     pub(crate) record: RecordView<'t>,
-    /// The frame around the record.
-    pub(crate) frame: &'t [u8],
 }
 
 const MALFORMED: FrameError = FrameError::Malformed("the block around it is damaged");
@@ -195,9 +193,8 @@ impl<'t> BlockView<'t> {
     /// The entry at `position`, its frame checked.
     pub(crate) fn stored(&self, position: u64) -> Result<Stored<'t>, FrameError> {
         let (links, frame) = self.entry(position)?;
-        let (record, length) = archive::open(frame)?;
-        let frame = frame.get(..length).ok_or(MALFORMED)?;
-        Ok(Stored { position, links, record, frame })
+        let (record, _) = archive::open(frame)?;
+        Ok(Stored { position, links, record })
     }
 
     fn entry(&self, position: u64) -> Result<(Links, &'t [u8]), FrameError> {

@@ -219,11 +219,11 @@ impl Follower {
                     None
                 })
             });
-            if let Some((events, state)) = stored.filter(|(events, _)| events <= history) {
-                if inner.pipeline.restore(&state) {
-                    *covered = events;
-                    inner.saved = events;
-                }
+            if let Some((events, state)) = stored.filter(|(events, _)| events <= history)
+                && inner.pipeline.restore(&state)
+            {
+                *covered = events;
+                inner.saved = events;
             }
         }
         let unread = |feed: &Feed| matches!(feed, Feed::Log { next, history, .. } if next < history);
@@ -349,10 +349,8 @@ impl Follower {
                     break;
                 }
                 let dot = dot_of(&event);
-                if folds {
-                    if let Some(dot) = dot {
-                        contexts.observe_log(source, dot, event.evt.deps());
-                    }
+                if folds && let Some(dot) = dot {
+                    contexts.observe_log(source, dot, event.evt.deps());
                 }
                 if ordinal >= covered {
                     pipeline.feed(source, Cow::Owned(event), dot, now, contexts, &mut emit);
@@ -431,10 +429,11 @@ impl Follower {
     /// Asks to be woken at the pipeline's next deadline.
     fn set_alarm(&self, inner: &mut Inner) {
         let deadline = inner.pipeline.deadline();
-        if deadline.is_some() && (deadline != inner.alarm || deadline.is_some_and(|due| due <= tick())) {
-            if let Some(at) = deadline.and_then(moment) {
-                self.wake_at(at);
-            }
+        if deadline.is_some()
+            && (deadline != inner.alarm || deadline.is_some_and(|due| due <= tick()))
+            && let Some(at) = deadline.and_then(moment)
+        {
+            self.wake_at(at);
         }
         inner.alarm = deadline;
     }
