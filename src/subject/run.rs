@@ -11,7 +11,7 @@ use std::{
 use actix::Actor;
 
 use super::{
-    core::{Core, Running, State, not_durable},
+    core::{Core, Delivered, Running, State},
     engine::Engine,
     error::Error,
     follower::LogSource,
@@ -52,6 +52,8 @@ impl Handle {
     pub(crate) fn run(core: &Arc<Core>) -> Result<Self, Error> {
         core.check()?;
         let engine = core.node.engine()?;
+        // Dropped after the state's lock: with the last reference to a pipeline go the user's closures.
+        let (mut in_memory, mut followers) = (Vec::new(), Vec::new());
         let (log, mut state) = loop {
             // Asked again after each wait: the answer comes behind all that an earlier run handed to the committer, so
             // that the tokens of this run begin above those of that one.
@@ -69,7 +71,6 @@ impl Handle {
             std::thread::sleep(STOPPING_POLL);
         };
         // What was sent in memory stays in memory, before everything durable.
-        let mut in_memory = Vec::new();
         while let Some(chunk) = core.data.drain() {
             in_memory.push(core.deliver_memory(chunk));
         }
@@ -93,13 +94,14 @@ impl Handle {
         for attached in core.followers().iter() {
             if let Some(follower) = attached.follower.upgrade() {
                 core.follow_log(&follower, attached.source, &running);
+                followers.push(follower);
             }
         }
         *state = State::Durable(running);
         drop(state);
         core.data.reopen();
         core.notify_supervisor(supervisor);
-        in_memory.iter().for_each(|chunk| not_durable(chunk));
+        in_memory.into_iter().for_each(Delivered::finish);
         Ok(Self { inner })
     }
 
