@@ -150,7 +150,8 @@ impl Subject {
         self.with_result(self.spec.batch(duration, count, operators))
     }
 
-    /// Passes on the events of both streams. Between the two there is no order.
+    /// Passes on the events of both streams. Between the two there is no order. A subscription ends when either of two
+    /// durable subjects stops.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         Self {

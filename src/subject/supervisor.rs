@@ -194,6 +194,9 @@ impl SubjectActor {
 
     /// Starts the batch actor again, and each pipeline from what is durable.
     fn restart_batch(&mut self, ctx: &mut Context<Self>) {
+        if self.lifecycle.failed().is_some() {
+            return;
+        }
         let address = self.start_batch(ctx);
         let followers = self.core.followers();
         for attached in followers.iter().filter(|attached| attached.source == 0) {

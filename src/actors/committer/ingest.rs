@@ -167,7 +167,15 @@ impl LogWriter {
             };
         }
         if let Some(awaits) = arrival.awaits(&subject.head, now_ms) {
-            if !subject.waiting.contains(dot) {
+            if subject.waiting.contains(dot) {
+                let here = txn.get(Table::Pending, &keys::pending(subject.head.number, dot))?;
+                if let Some((here, _)) = here.and_then(|frame| archive::open(frame).ok()) {
+                    let (here, there) = (here.id(), record.id());
+                    if here != there {
+                        return refused(IngestRefusal::Fork { dot, here, there });
+                    }
+                }
+            } else {
                 if !subject.waiting.has_room(frame.len()) {
                     let missing = match awaits {
                         Awaits::Cause(missing) => missing,

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     actors::{
         committer::{
-            IngestOutcome,
+            IngestOutcome, IngestRefusal,
             ingest::MAX_CLOCK_AHEAD_MS,
             writer::{CHECKPOINT_EVENTS, CHECKPOINT_KEY},
         },
@@ -272,4 +272,15 @@ fn a_damaged_snapshot_is_not_read() {
     assert_eq!(read(&world).unwrap(), Some((1, b"state".to_vec())));
     damage(&world, Table::Snapshots, &keys::snapshot(SubjectNumber(0), &[5; 32]));
     assert!(matches!(read(&world), Err(StorageError::DamagedRow { .. })));
+}
+
+#[test]
+fn another_event_with_the_dot_of_one_that_waits_is_a_fork_and_not_said_to_wait() {
+    let mut world = World::new();
+    let log = world.log(1);
+    let waits = IngestOutcome::Waiting { dot: dot(2), missing: dot(1) };
+    let first = frame_of(1, 2, NOW_MS + 1);
+    assert_eq!(world.ingest(&log, vec![first.clone(), first]), [waits.clone(), waits]);
+    let outcomes = world.ingest(&log, vec![frame_of(1, 2, NOW_MS + 2)]);
+    assert!(matches!(outcomes[..], [IngestOutcome::Refused(IngestRefusal::Fork { .. })]), "{outcomes:?}");
 }

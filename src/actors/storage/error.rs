@@ -15,7 +15,7 @@ use crate::{
 pub enum StorageError {
     /// Another process, or another node of this process, has the directory.
     #[error(
-        "the data directory {} is in use by {holder}: stop that process, or give this one another directory",
+        "the data directory {} is in use by {holder}: stop that, or choose another directory",
         path.display()
     )]
     InUse {
