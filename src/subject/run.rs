@@ -182,12 +182,13 @@ impl HandleInner {
             }
         }
         core.data.set_notify(None);
-        *core.state() = State::Stopped;
         running.supervisor.do_send(Terminate);
         drop(running);
         if !lifecycle.wait_until_gone(ACTOR_PATIENCE) {
             tracing::error!(subject = core.name, "the subject's actors did not end in time");
         }
+        // Only now may it run again: until it is gone, its actor takes from the bus whatever a message tells it to.
+        *core.state() = State::Stopped;
         drop(engine);
     }
 }
