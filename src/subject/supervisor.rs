@@ -270,7 +270,9 @@ impl Drop for SubjectActor {
         // After an orderly end the bus may be that of the next run already. Otherwise nobody takes from it any more, and a
         // publisher that waits for room would wait for ever.
         if !self.terminated {
-            self.let_go("its supervisor ended before it was known to be stored");
+            let reason = "its supervisor ended without having been asked to: see the log for the cause";
+            self.core.notices.tell(&Notice::Escalated { reason: reason.to_owned() });
+            self.let_go(reason);
         }
     }
 }
