@@ -98,9 +98,10 @@ impl Handle {
             }
         }
         *state = State::Durable(running);
-        drop(state);
+        // Under the lock still: whoever shares this run from now on finds the bus open.
         core.data.reopen();
         core.notify_supervisor(supervisor);
+        drop(state);
         in_memory.into_iter().for_each(Delivered::finish);
         Ok(Self { inner })
     }
