@@ -4,7 +4,10 @@
 
 mod common;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use actix::prelude::*;
 use clap::Parser;
@@ -29,8 +32,8 @@ impl Actor for Editor {
     type Context = Context<Self>;
 }
 
-/// Asks an editor to set the title.
-struct SetTitle(&'static str);
+/// Asks an editor to set the title, as of a time: of two writes the one with the higher time wins.
+struct SetTitle(&'static str, u64);
 
 impl Message for SetTitle {
     type Result = Result<Acknowledged, PublishError>;
@@ -39,9 +42,10 @@ impl Message for SetTitle {
 impl Handler<SetTitle> for Editor {
     type Result = ResponseActFuture<Self, Result<Acknowledged, PublishError>>;
 
-    fn handle(&mut self, SetTitle(title): SetTitle, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, SetTitle(title, time): SetTitle, _: &mut Self::Context) -> Self::Result {
         // The reply comes when the event is on disk; until then the editor takes other messages.
-        let written = self.document.send(Publish(XaeroEvent::new(title, CRDT_REGISTER_WRITE).by(self.id)));
+        let title = XaeroEvent::new(title, CRDT_REGISTER_WRITE).by(self.id).at(time);
+        let written = self.document.send(Publish(title));
         Box::pin(written.into_actor(self).map(|reply, editor, _| {
             let acknowledged = reply.unwrap_or(Err(PublishError::Abandoned))?;
             println!("{} wrote the title: event {} of that log is on disk", editor.name, acknowledged.seq);
@@ -113,9 +117,9 @@ fn run() -> Result<i32, Box<dyn std::error::Error>> {
         });
         let alice = Editor { name: "alice", id: alice, document: address.clone() }.start();
         let bob = Editor { name: "bob", id: bob, document: address }.start();
-        alice.send(SetTitle("A proposal")).await??;
-        // Bob writes when Alice's title is on disk, so his is the later one.
-        bob.send(SetTitle("A proposal, second draft")).await??;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        alice.send(SetTitle("A proposal", now)).await??;
+        bob.send(SetTitle("A proposal, second draft", now + 1)).await??;
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;
     let code = system.run_with_code()?;

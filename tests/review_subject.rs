@@ -263,3 +263,54 @@ fn two_handles_on_one_directory_are_one_node() {
     drop((runs, first));
     assert_eq!(second.subject("s").count().unwrap(), 6);
 }
+
+#[test]
+fn a_folding_subscriber_with_room_for_one_state_gets_the_last_one() {
+    let node = Node::ephemeral().unwrap();
+    let subject = node.subject("s");
+    let handle = subject.run().unwrap();
+    for _ in 0..50 {
+        subject.publish(increment(1)).wait().unwrap();
+    }
+    for _ in 0..20 {
+        let (tell, told) = mpsc::channel();
+        // A window for each event, so that states come faster than they are taken.
+        let subscription = subject
+            .batch(Duration::from_millis(1), Some(1), counter())
+            .subscribe_with(SubscribeOptions::new().capacity(1), move |state| tell.send(value(&state)).unwrap());
+        let last = subject.count().unwrap() + 30;
+        for receipt in subject.publish_all((0..30).map(|_| increment(1))) {
+            receipt.wait().unwrap();
+        }
+        while u64::try_from(told.recv_timeout(PATIENCE).unwrap()).unwrap() != last {}
+        drop(subscription);
+    }
+    drop(handle);
+}
+
+#[test]
+fn what_a_pipeline_holds_is_free_when_its_subscription_is_gone_though_a_window_is_open() {
+    let node = Node::ephemeral().unwrap();
+    let subject = node.subject("s");
+    let held = Arc::new(());
+    let subscription = subject
+        .map({
+            let held = Arc::clone(&held);
+            move |event| {
+                let _ = &held;
+                event
+            }
+        })
+        .buffer(Some(Duration::from_secs(3600)), None)
+        .subscribe(|_| ());
+    subject.data.sink.tx.send(XaeroEvent::new("x", 7)).unwrap();
+    while !subject.data.sink.tx.is_empty() || subscription.lag().behind > 0 {
+        std::thread::yield_now();
+    }
+    drop(subscription);
+    let until = std::time::Instant::now() + PATIENCE;
+    while Arc::strong_count(&held) > 1 {
+        assert!(std::time::Instant::now() < until, "a timer keeps it");
+        std::thread::yield_now();
+    }
+}

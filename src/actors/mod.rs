@@ -1,9 +1,9 @@
 //! The actors of a subject, and what stands under them: threads, storage, queues, supervision.
 //!
-//! * [`bus`] is what publishers write to. [`pool`] runs the users' closures. [`runtime`] is the process's threads.
-//! * [`storage`] is the node's one LMDB environment, [`committer`] the one thread that writes it, [`keyring`] its
+//! * `bus` is what publishers write to. `pool` runs the users' closures. `runtime` is the process's threads.
+//! * `storage` is the node's one LMDB environment, `committer` the one thread that writes it, `keyring` its
 //!   identities.
-//! * [`aof`] and [`batch`] are the children of a subject's supervisor; [`watch`] tells it of their deaths, and
+//! * `aof` and `batch` are the children of a subject's supervisor; `watch` tells it of their deaths, and
 //!   [`supervise`] decides what to do then.
 //! * [`fault`] is where tests make things fail.
 //!

@@ -65,15 +65,16 @@ impl Runtime {
             let arbiters: Vec<Arbiter> = (0..BATCH_THREADS).map(|_| Arbiter::new()).collect();
             let identify = |arbiter: &Arbiter| {
                 let (tell, told) = mpsc::channel();
-                arbiter.spawn_fn(move || drop(tell.send(std::thread::current().id())));
+                // Nobody listens any more where the start has failed.
+                arbiter.spawn_fn(move || tell.send(std::thread::current().id()).unwrap_or_default());
                 told.recv().ok()
             };
             let mut threads: Vec<ThreadId> = arbiters.iter().filter_map(identify).collect();
             threads.push(std::thread::current().id());
-            if tell.send((System::current(), Arbiter::current(), arbiters, threads)).is_ok() {
-                if let Err(error) = runner.run() {
-                    tracing::error!(%error, "the actor system ended with an error");
-                }
+            if tell.send((System::current(), Arbiter::current(), arbiters, threads)).is_ok()
+                && let Err(error) = runner.run()
+            {
+                tracing::error!(%error, "the actor system ended with an error");
             }
         })?;
         let (system, main, arbiters, threads) =

@@ -195,7 +195,7 @@ impl Core {
         // Nobody listens, and nothing is kept: a stream in memory is hot. Drained under the state's lock, since what is
         // sent once the subject is durable belongs to its supervisor.
         let mut unheard = Vec::new();
-        while let Some(chunk) = self.data.drain(false) {
+        while let Some(chunk) = self.data.drain() {
             unheard.push(Arc::new(chunk));
         }
         drop(state);
@@ -203,21 +203,23 @@ impl Core {
     }
 
     /// Passes one chunk to every pipeline that reads in memory. Called under the state's lock, so that a pipeline has all
-    /// that came in memory before it is told to read the log; [`not_durable`] is for after the lock.
-    pub(crate) fn deliver_memory(&self, mut chunk: Chunk) -> Arc<Chunk> {
+    /// that came in memory before it is told to read the log; the rest is for after the lock: [`Delivered::finish`].
+    pub(crate) fn deliver_memory(&self, mut chunk: Chunk) -> Delivered {
         // What the committer does for durable events, so that a register is resolved alike in memory.
         let now_ms = self.node.now_ms();
         for entry in &mut chunk.entries {
             entry.event.latest_ts.get_or_insert(now_ms);
         }
         let chunk = Arc::new(chunk);
+        let mut followers = Vec::new();
         for attached in self.followers().iter() {
             if let Some(follower) = attached.follower.upgrade() {
                 follower.offer(attached.source, Arc::clone(&chunk));
                 follower.wake();
+                followers.push(follower);
             }
         }
-        chunk
+        Delivered { chunk, _followers: followers }
     }
 
     /// Whether every pipeline that blocks the bus when it is behind has room.
@@ -229,7 +231,7 @@ impl Core {
 
     /// What the application sends on the control bus reaches the readers of notices, and is not stored.
     fn pass_control(&self) {
-        while let Some(chunk) = self.control.drain(false) {
+        while let Some(chunk) = self.control.drain() {
             for entry in chunk.entries {
                 self.notices.tell(&Notice::Control(entry.event));
             }
@@ -245,24 +247,42 @@ impl Task for Core {
     /// The memory pump.
     fn run(self: Arc<Self>, worker: &Worker<'_>) {
         for _ in 0..PUMP_CHUNKS {
-            // Under the state's lock, so that no event passes in memory once the subject is durable.
-            let state = self.state();
-            if !matches!(&*state, State::Memory) || !self.has_room() {
+            if !self.has_room() {
                 // Whoever makes room pumps again.
                 return;
             }
-            let Some(chunk) = self.data.drain(false) else { return };
-            let chunk = self.deliver_memory(chunk);
+            // Under the state's lock, so that no event passes in memory once the subject is durable.
+            let state = self.state();
+            if !matches!(&*state, State::Memory) {
+                return;
+            }
+            let Some(chunk) = self.data.drain() else { return };
+            let delivered = self.deliver_memory(chunk);
             drop(state);
-            not_durable(&chunk);
+            delivered.finish();
         }
         worker.schedule(self);
     }
 }
 
+/// A chunk that was passed on in memory, and what must not be dropped under a lock: the last reference to a pipeline drops
+/// the user's closures, which may hold anything, the subject's own handle too.
+#[must_use = "its publishers want to know"]
+pub(crate) struct Delivered {
+    chunk: Arc<Chunk>,
+    _followers: Vec<Arc<Follower>>,
+}
+
+impl Delivered {
+    /// Tells the publishers.
+    pub(crate) fn finish(self) {
+        not_durable(&self.chunk);
+    }
+}
+
 /// Tells the publishers of a chunk that it went by in memory. This wakes futures, whose code is not ours: not to be called
 /// under a lock.
-pub(crate) fn not_durable(chunk: &Chunk) {
+fn not_durable(chunk: &Chunk) {
     if let Some(receipts) = &chunk.receipts {
         receipts.fail(PublishError::NotRunning);
     }

@@ -33,6 +33,9 @@ pub(crate) struct Engine {
     pub(crate) runtime: Arc<Runtime>,
 }
 
+/// The directories that this process has open or is closing.
+type Directories = HashMap<PathBuf, (Weak<Engine>, Arc<Mutex<Closed>>)>;
+
 /// Tells when the directory of an engine is free again. The engine's end takes a moment: its committer writes a
 /// checkpoint, and a reader may hold the store for the rest of its read.
 pub(crate) struct Closed(mpsc::Receiver<()>);
@@ -60,7 +63,7 @@ impl Engine {
     /// A directory is one node's, in a process as between processes: two would each number the batches of a subject, and
     /// take the other's numbers for their own.
     pub(crate) fn open(dir: &Path, map_size: usize, wall: WallClock) -> Result<Arc<Self>, Error> {
-        static OPEN: Mutex<Option<HashMap<PathBuf, (Weak<Engine>, Arc<Mutex<Closed>>)>>> = Mutex::new(None);
+        static OPEN: Mutex<Option<Directories>> = Mutex::new(None);
         let lock = || OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let canonical = |dir: &Path| dir.canonicalize().or_else(|_| std::path::absolute(dir)).unwrap_or(dir.to_owned());
         let known = lock().get_or_insert_with(HashMap::new).get(&canonical(dir)).cloned();

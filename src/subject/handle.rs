@@ -150,7 +150,8 @@ impl Subject {
         self.with_result(self.spec.batch(duration, count, operators))
     }
 
-    /// Passes on the events of both streams. Between the two there is no order.
+    /// Passes on the events of both streams. Between the two there is no order. A subscription ends when either of two
+    /// durable subjects stops.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         Self {
@@ -227,13 +228,11 @@ impl Subject {
     }
 
     /// The events that come out of the pipeline, as a [`Stream`](futures_core::Stream).
-    #[must_use]
     pub fn stream(&self) -> EventStream {
         self.stream_with(SubscribeOptions::new())
     }
 
     /// As [`stream`](Self::stream), with a choice of where to begin and what to do about a slow reader.
-    #[must_use]
     pub fn stream_with(&self, options: SubscribeOptions) -> EventStream {
         EventStream::new(self, options)
     }

@@ -38,6 +38,10 @@ impl IngestReceipt {
 impl Subject {
     /// Takes events that were made elsewhere, as [frames](crate::wire::frame) with given authors and causal contexts.
     ///
+    /// One call takes at most [`MAX_EVENTS`](crate::actors::supervise::MAX_EVENTS) frames and
+    /// [`MAX_BYTES`](crate::actors::supervise::MAX_BYTES) bytes; and while so much is on its way to the disk already, the
+    /// receipt says [`StorageError::Busy`].
+    ///
     /// Those whose causes are missing wait, durably, until these have come; those that are here already are told so. The
     /// frames of one call are committed together. This is the door that peers use.
     ///

@@ -1,9 +1,9 @@
 //! Subjects: the handle that applications hold, and everything between it and the actors.
 //!
-//! * [`node`] is a data directory with its identities and subjects; [`engine`] its durable half, opened when needed.
-//! * [`handle`] is [`Subject`]: operators, publishing, subscribing. [`core`] is what all handles on one subject share.
+//! * [`node`] is a data directory with its identities and subjects; `engine` its durable half, opened when needed.
+//! * [`handle`] is [`Subject`]: operators, publishing, subscribing. `core` is what all handles on one subject share.
 //! * [`pipeline`] is the pure chain of stages; [`follower`] drives one for each subscription, from the bus or the log.
-//! * [`run`] makes a subject durable; [`supervisor`] is the actor that it then is.
+//! * [`run`] makes a subject durable; `supervisor` is the actor that it then is.
 //! * [`read`] reads the log without running anything. [`ingest`] is the door for events made elsewhere.
 //! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
 

@@ -66,7 +66,6 @@ struct Options {
 
 impl Node {
     /// A node in a directory of one's own choice.
-    #[must_use]
     pub fn builder() -> NodeBuilder {
         NodeBuilder { dir: None, map_size: DEFAULT_MAP_SIZE, wall: system_clock() }
     }

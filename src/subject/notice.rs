@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::{
     actors::{bus::PublishError, watch::ChildKind},
@@ -161,10 +161,7 @@ impl Notices {
     /// The next notice, waited for at most so long.
     #[must_use]
     pub fn next_timeout(&self, timeout: Duration) -> Option<Notice> {
-        match self.receiver.recv_timeout(timeout) {
-            Ok(notice) => Some(notice),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.receiver.recv_timeout(timeout).ok()
     }
 
     /// Notices that were lost because this reader was more than [`NOTICES`] behind.

@@ -111,12 +111,15 @@ impl Subject {
         let mut next = from;
         let mut wanted = true;
         while wanted && next < end {
-            let part = VISIT_EVENTS.min(end - next);
+            let (part, before) = (VISIT_EVENTS.min(end - next), next);
             engine.store.read(&log, next, part, &mut |stored| {
                 wanted = visit(&stored);
                 next += 1;
                 Ok::<bool, StorageError>(wanted)
             })?;
+            if next == before {
+                break;
+            }
         }
         Ok(next)
     }

@@ -11,7 +11,7 @@ use std::{
 use actix::Actor;
 
 use super::{
-    core::{Core, Running, State, not_durable},
+    core::{Core, Delivered, Running, State},
     engine::Engine,
     error::Error,
     follower::LogSource,
@@ -52,6 +52,8 @@ impl Handle {
     pub(crate) fn run(core: &Arc<Core>) -> Result<Self, Error> {
         core.check()?;
         let engine = core.node.engine()?;
+        // Dropped after the state's lock: with the last reference to a pipeline go the user's closures.
+        let (mut in_memory, mut followers) = (Vec::new(), Vec::new());
         let (log, mut state) = loop {
             // Asked again after each wait: the answer comes behind all that an earlier run handed to the committer, so
             // that the tokens of this run begin above those of that one.
@@ -69,8 +71,7 @@ impl Handle {
             std::thread::sleep(STOPPING_POLL);
         };
         // What was sent in memory stays in memory, before everything durable.
-        let mut in_memory = Vec::new();
-        while let Some(chunk) = core.data.drain(false) {
+        while let Some(chunk) = core.data.drain() {
             in_memory.push(core.deliver_memory(chunk));
         }
         let lifecycle = Arc::new(Lifecycle::default());
@@ -93,14 +94,15 @@ impl Handle {
         for attached in core.followers().iter() {
             if let Some(follower) = attached.follower.upgrade() {
                 core.follow_log(&follower, attached.source, &running);
+                followers.push(follower);
             }
         }
         *state = State::Durable(running);
-        // Under the state's lock: whoever shares this run from now on finds the bus open.
+        // Under the lock still: whoever shares this run from now on finds the bus open.
         core.data.reopen();
         core.notify_supervisor(supervisor);
         drop(state);
-        in_memory.iter().for_each(|chunk| not_durable(chunk));
+        in_memory.into_iter().for_each(Delivered::finish);
         Ok(Self { inner })
     }
 
@@ -181,12 +183,13 @@ impl HandleInner {
             }
         }
         core.data.set_notify(None);
-        *core.state() = State::Stopped;
         running.supervisor.do_send(Terminate);
         drop(running);
         if !lifecycle.wait_until_gone(ACTOR_PATIENCE) {
             tracing::error!(subject = core.name, "the subject's actors did not end in time");
         }
+        // Only now may it run again: until it is gone, its actor takes from the bus whatever a message tells it to.
+        *core.state() = State::Stopped;
         drop(engine);
     }
 }

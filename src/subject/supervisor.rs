@@ -18,7 +18,7 @@ use crate::{
         bus::{Chunk, Mode, Outcome, PublishError, Receipt},
         fault::fault_point,
         storage::StorageError,
-        supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
+        supervise::{Cause, Credits, Decision, Died, MAX_BYTES, MAX_EVENTS, Retained, Supervisor, Token},
         watch::{ChildDied, ChildKind, Kill},
     },
     wire::event::XaeroEvent,
@@ -38,6 +38,8 @@ pub struct SubjectActor {
     set_aside: Option<Token>,
     /// Told when all that was sent is dealt with.
     drained: Option<mpsc::Sender<()>>,
+    /// Whether it was asked to stop.
+    terminated: bool,
     lifecycle: Arc<Lifecycle>,
     engine: Arc<Engine>,
     // Last: when it is dropped, all of the above is.
@@ -143,6 +145,7 @@ impl SubjectActor {
             batch: Child::default(),
             set_aside: None,
             drained: None,
+            terminated: false,
             _gone: Gone(Arc::clone(&lifecycle)),
             lifecycle,
             engine,
@@ -167,7 +170,7 @@ impl SubjectActor {
     }
 
     fn next_chunk(&self) -> Option<Chunk> {
-        if self.retained.is_empty() { self.core.data.drain(false) } else { self.core.data.drain_full(false) }
+        if self.retained.is_empty() { self.core.data.drain() } else { self.core.data.drain_full() }
     }
 
     fn append(&mut self, token: Token, ingress: Arc<Ingress>, ctx: &mut Context<Self>) {
@@ -182,7 +185,6 @@ impl SubjectActor {
 
     fn start_aof(&mut self, ctx: &mut Context<Self>) {
         if self.lifecycle.failed().is_some() {
-            // The subject was given up while its child's restart was due.
             return;
         }
         self.aof.awaited = false;
@@ -209,6 +211,9 @@ impl SubjectActor {
 
     /// Starts the batch actor again, and each pipeline from what is durable.
     fn restart_batch(&mut self, ctx: &mut Context<Self>) {
+        if self.lifecycle.failed().is_some() {
+            return;
+        }
         let address = self.start_batch(ctx);
         let followers = self.core.followers();
         for attached in followers.iter().filter(|attached| attached.source == 0) {
@@ -226,55 +231,62 @@ impl SubjectActor {
     /// Gives the subject up: nothing more is taken, and whoever waits learns so.
     fn escalate(&mut self, reason: String, end: &End) {
         self.core.notices.tell(&Notice::Escalated { reason: reason.clone() });
-        self.core.data.close();
         self.aof.address = None;
         self.aof.awaited = true;
-        self.abandon(&reason, end);
+        self.let_go(&reason, end);
         self.lifecycle.change(|state| {
             state.failed.get_or_insert(reason);
         });
         self.report_if_drained();
     }
 
-    /// Lets go of everything that is not durable: receipts say so, and what has none is kept among the dead letters.
-    fn abandon(&mut self, reason: &str, end: &End) {
+    /// Lets go what is not known to be durable: receipts say so, and what was sent without one is buried. Takes no more.
+    fn let_go(&mut self, reason: &str, end: &End) {
+        self.core.data.close();
         let durable = Token::from(self.env.log.token());
-        for (_, ingress) in self.retained.after(durable) {
-            let Ingress::Local(chunk) = &**ingress else { continue };
-            if let (End::Storage(error), Some(receipts)) = (end, &chunk.receipts) {
+        drop(self.retained.acknowledge(durable));
+        let unknown: Vec<_> =
+            self.retained.after(durable).map(|(token, ingress)| (token, Arc::clone(ingress))).collect();
+        for (_, ingress) in &unknown {
+            refuse(ingress, StorageError::GaveUp { reason: reason.to_owned() });
+            if let (End::Storage(error), Ingress::Local(chunk)) = (end, &**ingress)
+                && let Some(receipts) = &chunk.receipts
+            {
                 // Those that the committer answered keep its answer.
                 receipts.fail(error.clone());
             }
-            self.bury(chunk, reason);
+            self.bury(ingress, reason);
         }
-        let last = self.retained.after(Token::default()).last().map(|(token, _)| token);
-        if let Some(last) = last {
-            drop(self.retained.acknowledge(last));
+        if let Some((last, _)) = unknown.last() {
+            drop(self.retained.acknowledge(*last));
         }
-        while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain(false)) {
+        while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain()) {
             if let Some(receipts) = &chunk.receipts {
                 receipts.fail(match end {
                     End::Storage(error) => error.clone(),
                     End::Actors => PublishError::Stopped,
                 });
             }
-            self.bury(&chunk, reason);
+            self.bury(&Ingress::Local(Arc::new(chunk)), reason);
         }
     }
 
-    /// Keeps those events of a batch that nobody holds a receipt for, and tells that the batch is not stored.
-    fn bury(&self, chunk: &Chunk, reason: &str) {
-        let letters = chunk.entries.iter().filter(|entry| !entry.receipt).map(|entry| entry.event.clone());
-        self.core.dead.keep(letters);
+    /// Keeps the events of a batch that nobody holds a receipt for.
+    fn bury(&self, ingress: &Ingress, reason: &str) {
+        let Ingress::Local(chunk) = ingress else { return };
+        let alone = chunk.entries.iter().filter(|entry| !entry.has_receipt);
+        self.core.dead.keep(alone.map(|entry| entry.event.clone()));
         self.core.notices.tell(&Notice::SetAside { events: chunk.entries.len(), reason: reason.to_owned() });
     }
 
     fn report_if_drained(&mut self) {
-        if self.parked.is_none() && self.retained.is_empty() && self.core.data.is_empty() {
-            if let Some(drained) = self.drained.take() {
-                // Nobody waits any more: just as well.
-                let _ = drained.send(());
-            }
+        if self.parked.is_none()
+            && self.retained.is_empty()
+            && self.core.data.is_empty()
+            && let Some(drained) = self.drained.take()
+        {
+            // Nobody waits any more: just as well.
+            let _ = drained.send(());
         }
     }
 }
@@ -285,12 +297,20 @@ impl Actor for SubjectActor {
 
 impl Drop for SubjectActor {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            // Nobody supervises the supervisor. What waits for it must not wait for ever.
-            self.core.data.close();
-            self.abandon(SUPERVISOR_PANICKED, &End::Actors);
-            self.core.notices.tell(&Notice::Escalated { reason: SUPERVISOR_PANICKED.to_owned() });
+        // After an orderly end the bus may be that of the next run already. Otherwise nobody takes from it any more, and a
+        // publisher that waits for room would wait for ever.
+        if !self.terminated {
+            let reason = "its supervisor ended without having been asked to: see the log for the cause";
+            self.core.notices.tell(&Notice::Escalated { reason: reason.to_owned() });
+            self.let_go(reason, &End::Actors);
         }
+    }
+}
+
+/// Tells whoever handed over events made elsewhere that they were not stored.
+fn refuse(ingress: &Ingress, error: StorageError) {
+    if let Ingress::Foreign { tell, .. } = ingress {
+        tell(Err(error));
     }
 }
 
@@ -360,18 +380,15 @@ impl Handler<Ingest> for SubjectActor {
     type Result = ();
 
     fn handle(&mut self, Ingest { ingress, events, bytes }: Ingest, ctx: &mut Self::Context) {
-        if self.lifecycle.failed().is_some() {
-            if let Ingress::Foreign { tell, .. } = &ingress {
-                tell(Err(StorageError::Closed));
-            }
-            return;
+        if let Some(reason) = self.lifecycle.failed() {
+            return refuse(&ingress, StorageError::GaveUp { reason });
+        }
+        if events > MAX_EVENTS || bytes > MAX_BYTES {
+            return refuse(&ingress, StorageError::TooMuchAtOnce { events, bytes });
         }
         let Some(credit) = self.retained.take(events, bytes) else {
             // The sender is bounded by what it waits for, so it is asked to come again.
-            if let Ingress::Foreign { tell, .. } = &ingress {
-                tell(Err(StorageError::Busy));
-            }
-            return;
+            return refuse(&ingress, StorageError::Busy);
         };
         let ingress = Arc::new(ingress);
         let token = self.retained.push(Arc::clone(&ingress), credit);
@@ -413,9 +430,7 @@ impl Handler<Acknowledged> for SubjectActor {
         }
         if let Some(error) = failed {
             for ingress in &settled {
-                if let Ingress::Local(chunk) = &**ingress {
-                    self.bury(chunk, &error.to_string());
-                }
+                self.bury(ingress, &error.to_string());
             }
             if let StorageError::Poisoned { .. } | StorageError::Closed = error {
                 self.escalate(error.to_string(), &End::Storage(error.into()));
@@ -423,10 +438,10 @@ impl Handler<Acknowledged> for SubjectActor {
             }
         } else {
             for ingress in settled {
-                if let Ok(Ingress::Local(chunk)) = Arc::try_unwrap(ingress) {
-                    if let Ok(chunk) = Arc::try_unwrap(chunk) {
-                        self.core.data.recycle(chunk.entries);
-                    }
+                if let Ok(Ingress::Local(chunk)) = Arc::try_unwrap(ingress)
+                    && let Ok(chunk) = Arc::try_unwrap(chunk)
+                {
+                    self.core.data.recycle(chunk.entries);
                 }
             }
         }
@@ -448,23 +463,20 @@ impl Handler<Durable> for SubjectActor {
         };
         fault_point!(self.core.name, "supervisor.before_replay");
         drop(self.retained.acknowledge(durable));
-        if let Some(token) = self.set_aside.take() {
-            if let Some(ingress) = self.retained.set_aside(token) {
-                let reason = "storing it ended in a panic each time";
-                match &*ingress {
-                    Ingress::Local(chunk) => {
-                        if let Some(receipts) = &chunk.receipts {
-                            receipts.fail(PublishError::SetAside);
-                        }
-                        self.bury(chunk, reason);
-                    }
-                    Ingress::Foreign { tell, .. } => tell(Err(StorageError::Engine {
-                        action: "storing events made elsewhere",
-                        reason: "it ended in a panic each time: they were not stored".to_owned(),
-                    })),
-                    Ingress::Snapshot { .. } => {}
-                }
+        if let Some(token) = self.set_aside.take()
+            && let Some(ingress) = self.retained.set_aside(token)
+        {
+            let reason = "storing it ended in a panic each time";
+            refuse(
+                &ingress,
+                StorageError::Engine { action: "storing events made elsewhere", reason: reason.to_owned() },
+            );
+            if let Ingress::Local(chunk) = &*ingress
+                && let Some(receipts) = &chunk.receipts
+            {
+                receipts.fail(crate::actors::bus::PublishError::SetAside);
             }
+            self.bury(&ingress, reason);
         }
         self.aof.ready = true;
         let mut replayed = 0;
@@ -590,6 +602,7 @@ impl Handler<Terminate> for SubjectActor {
         // An actor whose last address is gone stops; what it says on the way is about an incarnation that is past.
         self.batch.address = None;
         self.aof.address = None;
+        self.terminated = true;
         ctx.stop();
     }
 }

@@ -21,6 +21,11 @@ use crate::{
     wire::id::XaeroID,
 };
 
+/// Stands for the node's own identity where that cannot be had.
+fn nobody() -> XaeroID {
+    XaeroID::from([0; 32])
+}
+
 /// What an AOF actor works with.
 #[derive(Clone)]
 pub(crate) struct AofEnv {
@@ -54,20 +59,21 @@ impl Aof {
         Self { env, parent, incarnation, _watch: watch }
     }
 
-    /// Who writes each event, or why not. Only the refused ones are listed.
-    fn resolve(&self, ingress: &Ingress) -> Result<(XaeroID, Vec<(usize, PublishError)>), PublishError> {
-        let Ingress::Local(chunk) = ingress else { return Ok((XaeroID::from([0; 32]), Vec::new())) };
+    /// Who writes the events without an author, and which events nobody here can write.
+    fn resolve(&self, ingress: &Ingress) -> (XaeroID, Vec<(usize, PublishError)>) {
+        let Ingress::Local(chunk) = ingress else { return (nobody(), Vec::new()) };
         let needs_own = chunk.entries.iter().any(|entry| entry.event.author_id.is_none());
-        let own = if needs_own {
-            self.env.keyring.own().map_err(|error| PublishError::Identity(Arc::from(error.to_string())))?
-        } else {
-            XaeroID::from([0; 32])
-        };
+        let own = if needs_own { self.env.keyring.own() } else { Ok(nobody()) };
         let mut refused = Vec::new();
         // Most chunks have one author: it is looked up once.
         let mut known = None;
         for (index, entry) in chunk.entries.iter().enumerate() {
-            let Some(author) = entry.event.author_id else { continue };
+            let Some(author) = entry.event.author_id else {
+                if let Err(error) = &own {
+                    refused.push((index, PublishError::Identity(Arc::from(error.to_string()))));
+                }
+                continue;
+            };
             if known == Some(author) {
                 continue;
             }
@@ -77,7 +83,7 @@ impl Aof {
                 refused.push((index, PublishError::UnknownAuthor { id: author }));
             }
         }
-        Ok((own, refused))
+        (own.unwrap_or(nobody()), refused)
     }
 
     fn submit(&self, batch: Batch, token: Token, reply: impl FnOnce(Result<Outcome, StorageError>) + Send + 'static) {
@@ -111,16 +117,7 @@ impl Handler<Append> for Aof {
         fault_point!(self.env.log.name, "aof.received");
         let address = ctx.address();
         let answer = move |refused, failed| address.do_send(Committed { token, refused, failed });
-        let (own, refused) = match self.resolve(&ingress) {
-            Ok(resolved) => resolved,
-            Err(error) => {
-                // Without an own identity none of the batch can be written; the token goes on all the same.
-                self.env.log.publish_token(token.into());
-                let events = settle_local(&ingress, Err(error.clone()));
-                answer(vec![(XaeroID::from([0; 32]), events, error)], None);
-                return;
-            }
-        };
+        let (own, refused) = self.resolve(&ingress);
         fault_point!(self.env.log.name, "aof.resolved");
         let told = tell_refused(&ingress, &refused);
         let batch = match &*ingress {
@@ -174,16 +171,15 @@ impl Handler<Kill> for Aof {
     }
 }
 
-/// Resolves the receipts of a local batch, and says how many events it has.
-fn settle_local(ingress: &Ingress, results: Result<Vec<crate::actors::bus::Outcome>, PublishError>) -> usize {
-    let Ingress::Local(chunk) = ingress else { return 0 };
+/// Resolves the receipts of a local batch.
+fn settle_local(ingress: &Ingress, results: Result<Vec<crate::actors::bus::Outcome>, PublishError>) {
+    let Ingress::Local(chunk) = ingress else { return };
     if let Some(receipts) = &chunk.receipts {
         match results {
             Ok(results) => receipts.complete(results),
             Err(error) => receipts.fail(error),
         };
     }
-    chunk.entries.len()
 }
 
 /// The refused events of a batch, counted by author.
@@ -191,7 +187,8 @@ fn tell_refused(ingress: &Ingress, refused: &[(usize, PublishError)]) -> Vec<(Xa
     let mut told: Vec<(XaeroID, usize, PublishError)> = Vec::new();
     let Ingress::Local(chunk) = ingress else { return told };
     for (index, error) in refused {
-        let Some(author) = chunk.entries.get(*index).and_then(|entry| entry.event.author_id) else { continue };
+        let Some(entry) = chunk.entries.get(*index) else { continue };
+        let author = entry.event.author_id.unwrap_or(nobody());
         match told.iter_mut().find(|(known, ..)| *known == author) {
             Some((_, count, _)) => *count += 1,
             None => told.push((author, 1, error.clone())),

@@ -67,12 +67,6 @@ impl Bus {
         Sender::new(Arc::clone(self))
     }
 
-    /// The error of a [broken](Bus::broken) bus.
-    #[must_use]
-    pub const fn error(&self) -> Option<&Arc<dyn Error + Send + Sync>> {
-        self.broken.as_ref()
-    }
-
     /// The limits, with room for one event at least.
     #[must_use]
     pub const fn limits(&self) -> &BusLimits {
@@ -96,40 +90,30 @@ impl Bus {
 
     /// Takes the oldest chunk: a full one, or the one that is filling.
     ///
-    /// With `hold`, its space stays taken until [`Bus::release`]; otherwise it is free at once. A consumer that was told
-    /// must come back until it gets `None`: only then will it be told again.
-    pub fn drain(&self, hold: bool) -> Option<Chunk> {
+    /// Its space is free at once. A consumer that was told must come back until it gets `None`: only then will it be told again.
+    pub fn drain(&self) -> Option<Chunk> {
         let mut queue = self.lock();
-        let chunk = queue.take(hold);
+        let chunk = queue.take();
         match &chunk {
             None => queue.rest(),
-            Some(_) if hold => {}
             Some(_) => self.unlock_and_wake_senders(queue),
         }
         chunk
     }
 
     /// Takes the oldest chunk that is full, and leaves the one that is filling: for a consumer that is busy, and lets
-    /// events gather meanwhile. With `hold` as for [`Bus::drain`].
+    /// events gather meanwhile.
     ///
     /// Once it got `None`, the consumer is told of the next full chunk, and of nothing else: it comes back by itself when
     /// it is no longer busy.
-    pub fn drain_full(&self, hold: bool) -> Option<Chunk> {
+    pub fn drain_full(&self) -> Option<Chunk> {
         let mut queue = self.lock();
-        let chunk = queue.take_full(hold);
+        let chunk = queue.take_full();
         match &chunk {
             None => queue.await_full(),
-            Some(_) if hold => {}
             Some(_) => self.unlock_and_wake_senders(queue),
         }
         chunk
-    }
-
-    /// Frees the space of drained events that were held: the number of entries of their chunk, and its bytes.
-    pub fn release(&self, events: usize, bytes: usize) {
-        let mut queue = self.lock();
-        queue.release(events, bytes);
-        self.unlock_and_wake_senders(queue);
     }
 
     /// Takes back the buffer of a chunk, to be filled again while the bus is under load.
@@ -152,25 +136,13 @@ impl Bus {
         self.lock().closed = false;
     }
 
-    /// Whether it was closed.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
     /// Events that are not drained yet.
-    #[must_use]
-    pub fn queued(&self) -> usize {
-        self.lock().queued()
-    }
-
-    /// Events that take up space: those queued, and those drained and held.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().events()
     }
 
-    /// Whether no event takes up space.
+    /// Whether all events were drained.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -180,18 +152,6 @@ impl Bus {
     #[must_use]
     pub fn is_full(&self) -> bool {
         !self.lock().fits(1, &self.limits)
-    }
-
-    /// Queues an event of the engine's own, for which the rules about an application's events do not hold.
-    ///
-    /// # Errors
-    /// The bus is full or closed, or the subject unusable.
-    pub fn send_own(&self, event: XaeroEvent, mode: Mode) -> Result<(), SendError> {
-        if let Some(error) = &self.broken {
-            let reason = Refusal::Subject(Arc::clone(error));
-            return Err(SendError::Refused { event: Box::new(event), reason });
-        }
-        self.queue(event, mode, Queue::push)
     }
 
     pub(super) fn send(&self, event: XaeroEvent, mode: Mode) -> Result<(), SendError> {
@@ -221,7 +181,7 @@ impl Bus {
             if let Some(reason) = self.refusal(&event) {
                 refused = Some(SendError::Refused { event: Box::new(event), reason });
             } else {
-                let entry = Entry { payload_hash: self.hash(&event), event, receipt: true };
+                let entry = Entry { payload_hash: self.hash(&event), event, has_receipt: false };
                 bytes = bytes.saturating_add(entry.bytes());
                 batch.push(entry);
                 if batch.len() < self.limits.chunk_events && bytes < self.limits.chunk_bytes {
@@ -269,7 +229,7 @@ impl Bus {
         let payload_hash = self.hash(&event);
         match self.lock_with_space(event_bytes(&event), mode) {
             Ok(mut queue) => {
-                let pushed = push(&mut queue, Entry { event, payload_hash, receipt: false }, &self.limits);
+                let pushed = push(&mut queue, Entry { event, payload_hash, has_receipt: false }, &self.limits);
                 self.unlock_and_notify(queue);
                 Ok(pushed)
             }

@@ -13,8 +13,8 @@ pub struct Entry {
     /// BLAKE3 of the payload, where it is long and the bus was told to have it made by the sending thread; see
     /// [`Bus::set_hash_payloads`](super::Bus::set_hash_payloads).
     pub payload_hash: Option<[u8; 32]>,
-    /// Whether its sender holds a receipt, and so learns what becomes of it.
-    pub receipt: bool,
+    /// Whether its sender got a receipt: if not, nobody but the engine knows of the event.
+    pub has_receipt: bool,
 }
 
 impl Entry {
@@ -31,8 +31,7 @@ pub struct Chunk {
     pub entries: Vec<Entry>,
     /// The receipts of these events, where any sender wanted one. Result number *n* is that of entry number *n*.
     pub receipts: Option<Arc<ReceiptGroup>>,
-    /// What the events count against the limits in bytes; with the number of entries, what
-    /// [`Bus::release`](super::Bus::release) wants back.
+    /// What the events count against the limits in bytes.
     pub bytes: usize,
 }
 

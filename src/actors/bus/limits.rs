@@ -7,11 +7,11 @@ pub const CHUNK_EVENTS: usize = 1_024;
 /// Most payload in one chunk, in bytes (4 MiB): few large events are a chunk, too.
 pub const CHUNK_BYTES: usize = 4 << 20;
 
-/// Most events on a bus, those included that the consumer holds: four chunks, so that one can fill while others are
+/// Most events on a bus: four chunks, so that one can fill while others are
 /// committed.
 pub const BUS_EVENTS: usize = 4_096;
 
-/// Most payload on a bus, in bytes (32 MiB), that included which the consumer holds.
+/// Most payload on a bus, in bytes (32 MiB).
 pub const BUS_BYTES: usize = 32 << 20;
 
 /// The limits of one bus.

@@ -13,8 +13,8 @@
 //! - The consumer is notified once when the bus gets its first event, and not again until it has found the bus empty:
 //!   both are decided under the lock, so no notice is lost. One that says that it is busy is notified when a chunk is
 //!   full, and otherwise left alone, while events gather.
-//! - Space is given back when a chunk is drained, or, where the consumer *holds* it, when the consumer releases it. So a
-//!   durable subject's bound covers the events that are not yet on disk as well.
+//! - Space is given back when a chunk is drained. What a durable subject has on its way to the disk is bounded by the
+//!   credits of its supervisor.
 //! - Every [`Receipt`] resolves: with what the consumer says of its event, or with [`PublishError::Abandoned`] once
 //!   nobody is left who could say anything.
 

@@ -15,12 +15,10 @@ pub(super) struct Queue {
     full: VecDeque<Chunk>,
     /// Empty buffers for the next chunks; none while the bus is idle.
     spares: Vec<Vec<Entry>>,
-    /// Events that take up space: queued, or held by the consumer.
+    /// Events that are queued.
     events: usize,
     /// What these count in bytes.
     bytes: usize,
-    /// Those among the events that the consumer holds.
-    held: usize,
     /// How many threads wait for space.
     pub(super) waiting: usize,
     /// What tells the consumer that there is something for it.
@@ -47,11 +45,6 @@ impl Queue {
         self.events
     }
 
-    /// Events that are not drained yet.
-    pub(super) const fn queued(&self) -> usize {
-        self.events.saturating_sub(self.held)
-    }
-
     /// Whether an event of this size has space. A very large one has where nothing else takes up any.
     pub(super) const fn fits(&self, bytes: usize, limits: &BusLimits) -> bool {
         self.events < limits.events && (self.bytes == 0 || self.bytes.saturating_add(bytes) <= limits.bytes)
@@ -76,12 +69,12 @@ impl Queue {
 
     /// Queues an event that fits, and makes its receipt.
     pub(super) fn push_with_receipt(&mut self, entry: Entry, limits: &BusLimits) -> Receipt {
-        self.push(Entry { receipt: true, ..entry }, limits);
+        self.push(Entry { has_receipt: true, ..entry }, limits);
         self.current.receipts.get_or_insert_default().receipt(self.current.entries.len() - 1)
     }
 
-    /// Takes the oldest chunk, whether it is full or not. Its space is free at once, unless it is held.
-    pub(super) fn take(&mut self, hold: bool) -> Option<Chunk> {
+    /// Takes the oldest chunk, whether it is full or not. Its space is free at once.
+    pub(super) fn take(&mut self) -> Option<Chunk> {
         let chunk = match self.full.pop_front() {
             Some(full) => full,
             None if self.current.entries.is_empty() => return None,
@@ -90,25 +83,14 @@ impl Queue {
                 mem::replace(&mut self.current, Chunk { entries: next, ..Chunk::default() })
             }
         };
-        self.held += chunk.entries.len();
-        if !hold {
-            self.release(chunk.entries.len(), chunk.bytes);
-        }
+        self.events = self.events.saturating_sub(chunk.entries.len());
+        self.bytes = self.bytes.saturating_sub(chunk.bytes);
         Some(chunk)
     }
 
-    /// Takes the oldest of the chunks that take no more. Its space is free at once, unless it is held.
-    pub(super) fn take_full(&mut self, hold: bool) -> Option<Chunk> {
-        if self.full.is_empty() { None } else { self.take(hold) }
-    }
-
-    /// Frees the space of events that the consumer held.
-    pub(super) fn release(&mut self, events: usize, bytes: usize) {
-        debug_assert!(events <= self.held && bytes <= self.bytes, "only what is held can be released, and once only");
-        let events = events.min(self.held);
-        self.held -= events;
-        self.events -= events;
-        self.bytes = self.bytes.saturating_sub(bytes);
+    /// Takes the oldest of the chunks that take no more. Its space is free at once.
+    pub(super) fn take_full(&mut self) -> Option<Chunk> {
+        if self.full.is_empty() { None } else { self.take() }
     }
 
     /// The consumer has found nothing: it is told of the next event, and the buffers go.
@@ -136,7 +118,7 @@ impl Queue {
     /// The notice to give after the lock is free, where the consumer does not know yet that there is something.
     pub(super) fn claim_notice(&mut self) -> Option<Arc<Notify>> {
         let is_due = match self.consumer {
-            Consumer::Resting => self.queued() > 0,
+            Consumer::Resting => self.events > 0,
             Consumer::Busy => !self.full.is_empty(),
             Consumer::Told => false,
         };

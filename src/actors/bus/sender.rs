@@ -81,14 +81,13 @@ impl Sender {
         self.bus.is_full()
     }
 
-    /// Whether the subject is done with all events sent so far: passed on or, once it is durable, on disk.
+    /// Whether the subject has taken all events sent so far. That they are on disk is what receipts tell.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bus.is_empty()
     }
 
-    /// How many events take up space: those that the subject has not taken yet and, once it is durable, those that are
-    /// not on disk yet.
+    /// How many events take up space: those that the subject has not taken yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bus.len()

@@ -167,7 +167,15 @@ impl LogWriter {
             };
         }
         if let Some(awaits) = arrival.awaits(&subject.head, now_ms) {
-            if !subject.waiting.contains(dot) {
+            if subject.waiting.contains(dot) {
+                let here = txn.get(Table::Pending, &keys::pending(subject.head.number, dot))?;
+                if let Some((here, _)) = here.and_then(|frame| archive::open(frame).ok()) {
+                    let (here, there) = (here.id(), record.id());
+                    if here != there {
+                        return refused(IngestRefusal::Fork { dot, here, there });
+                    }
+                }
+            } else {
                 if !subject.waiting.has_room(frame.len()) {
                     let missing = match awaits {
                         Awaits::Cause(missing) => missing,
@@ -208,10 +216,10 @@ impl LogWriter {
             _ => return Ok(()),
         };
         while let Some(dot) = ready.pop() {
-            if self.admit(txn, id, dot, now_ms)? {
-                if let Some(subject) = self.subjects.get_mut(&id) {
-                    ready.extend(subject.waiting.take_for_cause(dot));
-                }
+            if self.admit(txn, id, dot, now_ms)?
+                && let Some(subject) = self.subjects.get_mut(&id)
+            {
+                ready.extend(subject.waiting.take_for_cause(dot));
             }
         }
         Ok(())
@@ -337,7 +345,7 @@ impl LogWriter {
         let Some(subject) = self.subjects.get(&id) else { return Ok(None) };
         let (slot, author) = subject.head.author(dot.author);
         let txn: &WriteTxn<'_> = txn;
-        let found = LogReader::new(txn).by_seq(subject.head.number, slot, &author, dot.seq)?;
+        let found = LogReader::new(txn).by_seq((subject.head.number, id), slot, &author, dot.seq)?;
         Ok(found.map(|stored| (stored.record.id(), stored.record.clock())))
     }
 }

@@ -28,8 +28,7 @@ impl LogWriter {
             writer.next_number = last.0.saturating_add(1);
         }
         if let Some(row) = txn.get(Table::Meta, CHECKPOINT_KEY)? {
-            let row = row.try_into().map_err(|_| damaged("meta", CHECKPOINT_KEY))?;
-            writer.checkpoint = u64::from_le_bytes(row);
+            writer.checkpoint = checkpoint_of(row).ok_or_else(|| damaged("meta", CHECKPOINT_KEY))?;
         }
         let mut reader = LogReader::new(&txn);
         writer.next = reader.end()?;
@@ -38,6 +37,9 @@ impl LogWriter {
             let id = stored.record.subject();
             writer.load(&txn, id)?;
             if let Some(subject) = writer.subjects.get_mut(&id) {
+                if stored.links.ordinal != subject.head.count {
+                    return Err(damaged("heads", &subject.head.number.key()));
+                }
                 subject.dirty = true;
                 let record = stored.record;
                 subject.head.apply(stored.position, record.dot(), record.clock(), record.deps());
@@ -96,16 +98,20 @@ impl LogWriter {
         };
         let (head, waiting) = match number {
             Some(number) => {
+                // The two tables name each other: a damaged row must not lead to another subject's log.
+                if txn.get(Table::Subjects, &number.key())?.is_none_or(|row| !row.starts_with(id.as_bytes())) {
+                    return Err(damaged("subject numbers", id.as_bytes()));
+                }
                 let head = match txn.get(Table::Heads, &number.key())? {
-                    Some(row) => Head::decode(number, id, row).ok_or_else(|| damaged("heads", &number.key()))?,
-                    None => Head::new(number, id),
+                    Some(row) => Head::decode(number, row).ok_or_else(|| damaged("heads", &number.key()))?,
+                    None => Head::new(number),
                 };
                 (head, Waiting::load(txn, number)?)
             }
             None => {
                 let number = SubjectNumber(self.next_number);
                 self.next_number = self.next_number.saturating_add(1);
-                (Head::new(number, id), Waiting::default())
+                (Head::new(number), Waiting::default())
             }
         };
         let subject = Subject { head, waiting, dirty: false, recorded: number.is_some(), touched: false };
@@ -120,6 +126,22 @@ impl LogWriter {
             log.publish(number, extent(&subject.head));
         }
     }
+}
+
+/// The row of the checkpoint.
+pub(super) fn checkpoint_row(position: u64) -> [u8; 12] {
+    let mut row = [0; 12];
+    let bytes = position.to_le_bytes();
+    let crc = crc32c::crc32c(&bytes).to_le_bytes();
+    for (slot, byte) in row.iter_mut().zip(bytes.iter().chain(&crc)) {
+        *slot = *byte;
+    }
+    row
+}
+
+fn checkpoint_of(row: &[u8]) -> Option<u64> {
+    let position = u64::from_le_bytes(*row.first_chunk()?);
+    (row == checkpoint_row(position)).then_some(position)
 }
 
 pub(crate) fn damaged(table: &'static str, key: &[u8]) -> StorageError {

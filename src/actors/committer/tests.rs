@@ -8,9 +8,17 @@ use std::sync::{
 use super::*;
 use crate::{
     actors::{
-        committer::{IngestOutcome, ingest::MAX_CLOCK_AHEAD_MS, writer::CHECKPOINT_EVENTS},
+        committer::{
+            IngestOutcome, IngestRefusal,
+            ingest::MAX_CLOCK_AHEAD_MS,
+            writer::{CHECKPOINT_EVENTS, CHECKPOINT_KEY},
+        },
         fault::{Action, arm},
-        storage::open::SubjectLog,
+        storage::{
+            keys::{self, SubjectNumber},
+            lmdb::{Reads, Table},
+            open::{SubjectLog, snapshot_row},
+        },
     },
     wire::{
         clock::Clock,
@@ -215,4 +223,71 @@ fn an_answer_that_panics_does_not_end_the_committer() {
     let batch = Batch::Foreign(Arc::new(vec![frame_of(1, 1, NOW_MS)]));
     world.committer.commit(vec![Submission { log: Arc::clone(&log), token: 1, batch, reply }]);
     assert_eq!(world.ingest(&log, vec![frame_of(1, 2, NOW_MS + 1)]), [IngestOutcome::Stored(dot(2))]);
+}
+
+/// Flips the lowest bit of the last byte of a row.
+fn damage(world: &World, table: Table, key: &[u8]) {
+    let mut txn = world.committer.store.env.write().unwrap();
+    let mut row = txn.get(table, key).unwrap().expect("there is such a row").to_vec();
+    *row.last_mut().unwrap() ^= 1;
+    txn.put(table, key, &row).unwrap();
+    world.committer.store.commit(txn).unwrap();
+}
+
+#[test]
+fn a_damaged_row_beside_the_log_is_an_error_and_never_another_log() {
+    let mut world = World::new();
+    let (log, other) = (world.log(1), world.log(2));
+    // Both indexes have rows from the 64th event on; the other subject's events lie between.
+    for seq in 1..=70 {
+        world.ingest(&log, vec![frame_of(1, seq, NOW_MS + seq)]);
+        world.ingest(&other, vec![frame_of(2, seq, NOW_MS + seq)]);
+    }
+    let read = |world: &World| world.committer.store.read(&log, 0, 60, &mut |_| Ok(true));
+    read(&world).unwrap();
+    damage(&world, Table::SubjectIndex, &keys::subject_index(SubjectNumber(0), 1));
+    assert!(matches!(read(&world), Err(StorageError::DamagedRow { .. })));
+
+    damage(&world, Table::AuthorIndex, &keys::author_index(SubjectNumber(0), 0, 1));
+    let again = world.submit(&log, Batch::Foreign(Arc::new(vec![frame_of(1, 64, NOW_MS + 64)])));
+    assert!(matches!(again, Err(StorageError::DamagedRow { .. })));
+
+    damage(&world, Table::SubjectNumbers, log.id.as_bytes());
+    let recovered = LogWriter::recover(Arc::clone(&world.committer.store)).map(drop);
+    assert!(matches!(recovered, Err(StorageError::DamagedRow { .. })), "{recovered:?}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_an_error() {
+    let mut world = World::new();
+    let log = world.log(1);
+    world.ingest(&log, vec![frame_of(1, 1, NOW_MS)]);
+    world.committer.close();
+    damage(&world, Table::Meta, CHECKPOINT_KEY);
+    let recovered = LogWriter::recover(Arc::clone(&world.committer.store)).map(drop);
+    assert!(matches!(recovered, Err(StorageError::DamagedRow { .. })), "{recovered:?}");
+}
+
+#[test]
+fn a_damaged_snapshot_is_not_read() {
+    let mut world = World::new();
+    let log = world.log(1);
+    world.ingest(&log, vec![frame_of(1, 1, NOW_MS)]);
+    let row = Arc::new(snapshot_row(1, b"state"));
+    world.submit(&log, Batch::Snapshot { fold: [5; 32], row }).ok().unwrap();
+    let read = |world: &World| world.committer.store.snapshot(&log, &[5; 32]);
+    assert_eq!(read(&world).unwrap(), Some((1, b"state".to_vec())));
+    damage(&world, Table::Snapshots, &keys::snapshot(SubjectNumber(0), &[5; 32]));
+    assert!(matches!(read(&world), Err(StorageError::DamagedRow { .. })));
+}
+
+#[test]
+fn another_event_with_the_dot_of_one_that_waits_is_a_fork_and_not_said_to_wait() {
+    let mut world = World::new();
+    let log = world.log(1);
+    let waits = IngestOutcome::Waiting { dot: dot(2), missing: dot(1) };
+    let first = frame_of(1, 2, NOW_MS + 1);
+    assert_eq!(world.ingest(&log, vec![first.clone(), first]), [waits.clone(), waits]);
+    let outcomes = world.ingest(&log, vec![frame_of(1, 2, NOW_MS + 2)]);
+    assert!(matches!(outcomes[..], [IngestOutcome::Refused(IngestRefusal::Fork { .. })]), "{outcomes:?}");
 }

@@ -60,10 +60,10 @@ impl Committer {
 
     /// Hands a submission over. It is answered in any case.
     pub(crate) fn submit(&self, submission: Submission) {
-        if let Err(returned) = self.inbox.send(Message::Submit(submission)) {
-            if let Message::Submit(submission) = returned.into_inner() {
-                (submission.reply)(Err(StorageError::Closed));
-            }
+        if let Err(returned) = self.inbox.send(Message::Submit(submission))
+            && let Message::Submit(submission) = returned.into_inner()
+        {
+            (submission.reply)(Err(StorageError::Closed));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::{ingest::IngestOutcome, waiting::Waiting};
+use super::{ingest::IngestOutcome, recover::checkpoint_row, waiting::Waiting};
 use crate::{
     actors::{
         bus::{Acknowledged, Chunk, Entry, PublishError},
@@ -321,7 +321,7 @@ impl LogWriter {
             txn.put(Table::Heads, &subject.head.number.key(), &subject.head.encode())?;
             subject.dirty = false;
         }
-        txn.put(Table::Meta, CHECKPOINT_KEY, &self.next.to_le_bytes())?;
+        txn.put(Table::Meta, CHECKPOINT_KEY, &checkpoint_row(self.next))?;
         self.checkpoint = self.next;
         Ok(())
     }

@@ -24,6 +24,6 @@ mod ring;
 mod succession;
 
 pub use error::KeyringError;
-pub use name::{MAX_NAME_CHARS, check};
-pub use ring::{Keyring, OWN_NAME};
+pub use name::check;
+pub use ring::Keyring;
 pub use succession::Succession;

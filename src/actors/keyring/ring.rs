@@ -154,6 +154,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeyringError::UnknownWriter`], or what is wrong with the key's file. A later call tries again.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what is signed are the heads of logs, which peers will ask for"))]
     pub fn signer(&self, id: XaeroID) -> Result<Arc<dyn Signer>, KeyringError> {
         let entry = self.entry(id)?;
         // Locked while the file is read, so that the key is loaded once. A panic leaves either state whole.

@@ -4,7 +4,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
     thread,
-    time::Instant,
 };
 
 use crossbeam::utils::Backoff;
@@ -27,17 +26,6 @@ impl Worker<'_> {
     /// that are queued.
     pub fn schedule(&self, task: Arc<dyn Task>) -> bool {
         self.shared.schedule(task)
-    }
-
-    /// Wakes a task at a point in time: see [`Pool::at`](super::Pool::at).
-    pub fn at(&self, deadline: Instant, task: Arc<dyn Task>) -> bool {
-        self.shared.at(deadline, task)
-    }
-
-    /// Whether the pool is stopping: what a task leaves undone now has only the grace period left.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.shared.lock().stop != Stop::Open
     }
 }
 

@@ -4,7 +4,10 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use thiserror::Error;
 
-use crate::wire::frame::FrameError;
+use crate::{
+    actors::supervise::{MAX_BYTES, MAX_EVENTS},
+    wire::frame::FrameError,
+};
 
 /// A failure of the storage. Every message names the rule that was broken and the way out.
 #[derive(Debug, Clone, Error)]
@@ -12,7 +15,7 @@ use crate::wire::frame::FrameError;
 pub enum StorageError {
     /// Another process, or another node of this process, has the directory.
     #[error(
-        "the data directory {} is in use by {holder}: stop that process, or give this one another directory",
+        "the data directory {} is in use by {holder}: stop that, or choose another directory",
         path.display()
     )]
     InUse {
@@ -117,6 +120,22 @@ pub enum StorageError {
         "too many events are on their way to the disk already: wait for the receipts of some, then send this again"
     )]
     Busy,
+    /// More was handed over at once than can be on its way to the disk.
+    #[error(
+        "{events} events with {bytes} bytes are too many for one call: hand over at most {MAX_EVENTS} events and {MAX_BYTES} bytes at once"
+    )]
+    TooMuchAtOnce {
+        /// Events of the call.
+        events: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// The subject takes nothing any more.
+    #[error("the subject gave up ({reason}): drop its handles, and run it again when that is mended")]
+    GaveUp {
+        /// Why.
+        reason: String,
+    },
     /// The node was shut down.
     #[error("the node is shut down: start it again before using its subjects")]
     Closed,

@@ -13,7 +13,7 @@ use crate::{
     crdt::frontier::Frontier,
     wire::{
         clock::Clock,
-        id::{Dot, SubjectId, XaeroID},
+        id::{Dot, XaeroID},
     },
 };
 
@@ -41,7 +41,6 @@ pub(crate) struct AuthorHead {
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
     pub(crate) number: SubjectNumber,
-    pub(crate) subject: SubjectId,
     /// Events in the log.
     pub(crate) count: u64,
     /// The last of them.
@@ -65,10 +64,9 @@ pub(crate) struct IndexRows {
 }
 
 impl Head {
-    pub(crate) fn new(number: SubjectNumber, subject: SubjectId) -> Self {
+    pub(crate) fn new(number: SubjectNumber) -> Self {
         Self {
             number,
-            subject,
             count: 0,
             last: Link::NONE,
             clock: Clock::ZERO,
@@ -76,10 +74,6 @@ impl Head {
             authors: Vec::new(),
             slots: HashMap::new(),
         }
-    }
-
-    pub(crate) fn authors(&self) -> &[AuthorHead] {
-        &self.authors
     }
 
     /// What is known of `author`, and its slot; an author without an event has the next free slot.
@@ -177,7 +171,7 @@ impl Head {
     }
 
     /// The head from its row; `None` where the row is damaged.
-    pub(crate) fn decode(number: SubjectNumber, subject: SubjectId, row: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(number: SubjectNumber, row: &[u8]) -> Option<Self> {
         let (body, crc) = row.split_last_chunk::<4>()?;
         if crc32c::crc32c_append(crc32c::crc32c(&number.key()), body) != u32::from_le_bytes(*crc) {
             return None;
@@ -187,7 +181,7 @@ impl Head {
             return None;
         }
         let mut fields = Fields(body);
-        let mut head = Self::new(number, subject);
+        let mut head = Self::new(number);
         head.count = fields.number()?;
         head.last = Link::from_bits(fields.number()?);
         head.clock = Clock::from_bits(fields.number()?);
@@ -229,22 +223,22 @@ mod tests {
 
     #[test]
     fn a_head_survives_its_row_and_a_damaged_row_does_not_pass() {
-        let mut head = Head::new(SubjectNumber(3), SubjectId::from([1; 32]));
+        let mut head = Head::new(SubjectNumber(3));
         for n in 0..40_u8 {
             let dot = Dot::new(XaeroID::from([n % 20; 32]), u64::from(n / 20) + 1);
             head.apply(u64::from(n) * 3, dot, Clock::from_millis(u64::from(n)), []);
         }
         let row = head.encode();
-        let read = Head::decode(head.number, head.subject, &row).unwrap();
+        let read = Head::decode(head.number, &row).unwrap();
         assert_eq!((read.count, read.last, read.clock), (head.count, head.last, head.clock));
         assert_eq!(read.authors, head.authors);
         assert_eq!(read.author(XaeroID::from([19; 32])), head.author(XaeroID::from([19; 32])));
         assert_eq!(read.frontier.iter().collect::<Vec<_>>(), head.frontier.iter().collect::<Vec<_>>());
-        assert!(Head::decode(SubjectNumber(4), head.subject, &row).is_none());
+        assert!(Head::decode(SubjectNumber(4), &row).is_none());
         for at in 0..row.len() {
             let mut bad = row.clone();
             bad[at] ^= 1;
-            assert!(Head::decode(head.number, head.subject, &bad).is_none());
+            assert!(Head::decode(head.number, &bad).is_none());
         }
     }
 }

@@ -129,10 +129,6 @@ impl Env {
         u64::try_from(pages).unwrap_or(u64::MAX).saturating_mul(u64::from(page))
     }
 
-    pub(crate) const fn map_size(&self) -> usize {
-        self.map_size
-    }
-
     fn db(&self, table: Table) -> Database {
         // The tables are in the order of the enum.
         #[expect(clippy::indexing_slicing, reason = "every variant has a table, and no number comes from outside")]

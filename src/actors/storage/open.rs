@@ -135,7 +135,7 @@ impl Store {
         let Some(number) = published.number.filter(|_| from < published.extent.count) else { return Ok(()) };
         let txn = self.env.read()?;
         let mut reader = LogReader::new(&txn);
-        reader.subject(number, published.extent, from..from.saturating_add(max), &mut |stored| visit(stored))
+        reader.subject((number, log.id), published.extent, from..from.saturating_add(max), &mut |stored| visit(stored))
     }
 
     /// The snapshot of a fold, and how many events it covers.
@@ -143,7 +143,11 @@ impl Store {
         let Some(number) = log.published().number else { return Ok(None) };
         let txn = self.env.read()?;
         let Some(row) = txn.get(Table::Snapshots, &keys::snapshot(number, fold))? else { return Ok(None) };
-        Ok(row.split_first_chunk().map(|(covered, state)| (u64::from_le_bytes(*covered), state.to_vec())))
+        let parts = row.split_first_chunk().map(|(covered, rest)| (u64::from_le_bytes(*covered), rest.get(4..)));
+        match parts {
+            Some((covered, Some(state))) if row == snapshot_row(covered, state) => Ok(Some((covered, state.to_vec()))),
+            _ => Err(StorageError::DamagedRow { table: "snapshots", key: data_encoding::HEXLOWER.encode(fold) }),
+        }
     }
 
     /// Commits with a full sync: when this returns `Ok`, everything put is on disk.
@@ -212,6 +216,12 @@ impl SubjectLog {
     pub(crate) fn publish_token(&self, token: u64) {
         self.token.fetch_max(token, Ordering::AcqRel);
     }
+}
+
+/// The row of a fold's snapshot: how many events it covers, CRC32C of that and the state, the state.
+pub(crate) fn snapshot_row(covered: u64, state: &[u8]) -> Vec<u8> {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&covered.to_le_bytes()), state);
+    [covered.to_le_bytes().as_slice(), &crc.to_le_bytes(), state].concat()
 }
 
 /// Makes the directory, durable in its parent.

@@ -59,8 +59,7 @@ pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
                     what: "it is missing beside a data file: this is not a data directory of xaeroflux".to_owned(),
                 });
             }
-            std::fs::write(&path, format!("{FORMAT_PREFIX}{FORMAT}\n"))
-                .and_then(|()| File::open(&path)?.sync_all())
+            mark(dir, &path, &format!("{FORMAT_PREFIX}{FORMAT}\n"))
                 .map_err(|source| StorageError::NotWritable { path, source: source.into() })
         }
         Err(source) => Err(StorageError::io("reading", path, source)),
@@ -72,18 +71,23 @@ pub(crate) fn mark_begun(dir: &Path) -> Result<(), StorageError> {
     if is_begun(dir) {
         return Ok(());
     }
-    let (path, new) = (dir.join(FORMAT_FILE), dir.join("FORMAT.new"));
-    let write = || {
-        std::fs::write(&new, format!("{FORMAT_PREFIX}{FORMAT}\n{BEGUN}\n"))?;
-        File::open(&new)?.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(|source| StorageError::NotWritable { path: path.clone(), source: source.into() })
+    let path = dir.join(FORMAT_FILE);
+    mark(dir, &path, &format!("{FORMAT_PREFIX}{FORMAT}\n{BEGUN}\n"))
+        .map_err(|source| StorageError::NotWritable { path, source: source.into() })
 }
 
 fn is_begun(dir: &Path) -> bool {
     std::fs::read_to_string(dir.join(FORMAT_FILE)).is_ok_and(|text| text.lines().any(|line| line == BEGUN))
+}
+
+/// Puts the mark of our format into the directory: whole or not at all, since a directory with half a mark is refused.
+fn mark(dir: &Path, path: &Path, text: &str) -> std::io::Result<()> {
+    let new = dir.join("FORMAT.new");
+    std::fs::write(&new, text)?;
+    File::open(&new)?.sync_all()?;
+    std::fs::rename(&new, path)?;
+    // Before there is a data file, which is refused without the mark.
+    File::open(dir)?.sync_all()
 }
 
 /// Checks the meta pages and the length of the data file, if there is one.
@@ -187,4 +191,19 @@ fn read_metas(file: &File, length: u64) -> std::io::Result<Option<[Meta; 2]>> {
     }
     let second = Meta::parse(&map(page, META_BYTES)?);
     Ok(second.map(|second| [first, second]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_whose_marking_was_interrupted_is_marked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        // What a crash leaves: the new mark is not whole, and has not taken its name.
+        std::fs::write(dir.path().join("FORMAT.new"), "xaero").unwrap();
+        format(dir.path()).unwrap();
+        format(dir.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join(FORMAT_FILE)).unwrap(), "xaeroflux data 1\n");
+    }
 }

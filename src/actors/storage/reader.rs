@@ -11,6 +11,7 @@ use super::{
     keys::{self, SubjectNumber},
     lmdb::{Reads, Table},
 };
+use crate::wire::id::{Dot, SubjectId};
 
 /// How far a subject's log reaches, as of some commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,13 +69,18 @@ impl<'t, R: Reads> LogReader<'t, R> {
     /// Visits the subject's events with the ordinals in `span`, in order, until `visit` returns `false`.
     pub(crate) fn subject(
         &mut self,
-        number: SubjectNumber,
+        (number, id): (SubjectNumber, SubjectId),
         extent: Extent,
         span: Range<u64>,
         visit: &mut dyn FnMut(Stored<'t>) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
         for position in self.positions(number, extent, span)? {
-            if !visit(self.stored(position)?)? {
+            let stored = self.stored(position)?;
+            // The index has no checksums, and may lead to an event of another subject with the same ordinal.
+            if stored.record.subject() != id {
+                return Err(broken_chain(number));
+            }
+            if !visit(stored)? {
                 break;
             }
         }
@@ -84,7 +90,7 @@ impl<'t, R: Reads> LogReader<'t, R> {
     /// The event of `author`, found in `slot`, with this sequence number.
     pub(crate) fn by_seq(
         &mut self,
-        number: SubjectNumber,
+        (number, id): (SubjectNumber, SubjectId),
         slot: u32,
         author: &AuthorHead,
         seq: u64,
@@ -102,7 +108,12 @@ impl<'t, R: Reads> LogReader<'t, R> {
             at -= 1;
         }
         let position = link.position().ok_or_else(|| broken_chain(number))?;
-        self.stored(position).map(Some)
+        let stored = self.stored(position)?;
+        // The index has no checksums.
+        if stored.record.subject() != id || stored.record.dot() != Dot::new(author.author, seq) {
+            return Err(broken_chain(number));
+        }
+        Ok(Some(stored))
     }
 
     /// The positions of the subject's events with the ordinals in `span`.
@@ -122,20 +133,25 @@ impl<'t, R: Reads> LogReader<'t, R> {
         } else {
             None
         };
-        let mut link = indexed.map_or(extent.last, Link::to);
+        let (mut link, mut ordinal) = match indexed {
+            Some(position) => (Link::to(position), step.saturating_mul(INDEX_STEP)),
+            None => (extent.last, extent.count.saturating_sub(1)),
+        };
         loop {
             let position = link.position().ok_or_else(|| broken_chain(number))?;
             let links = self.links(link)?;
-            if links.ordinal < span.start {
-                break;
+            // The index has no checksums.
+            if links.ordinal != ordinal {
+                return Err(broken_chain(number));
             }
-            if links.ordinal < end {
+            if ordinal < end && ordinal >= span.start {
                 positions.push(position);
             }
-            if links.ordinal == span.start {
+            if ordinal <= span.start {
                 break;
             }
             link = links.subject;
+            ordinal -= 1;
         }
         positions.reverse();
         Ok(positions)

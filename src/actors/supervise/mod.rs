@@ -22,6 +22,6 @@ pub mod retain;
 #[cfg(test)]
 mod simulation;
 
-pub use credit::Credits;
+pub use credit::{Credits, MAX_BYTES, MAX_EVENTS};
 pub use policy::{Cause, Decision, Died, Supervisor};
 pub use retain::{Retained, Token};

@@ -4,11 +4,11 @@
 //! that history, what is live, and what a slow subscriber missed come by the same way, with no gap and no duplicate. In
 //! memory it has a bounded queue of chunks, which the subject's pump fills.
 //!
-//! * [`source`] is where events come from, and what their authors had seen.
-//! * [`queue`] is the bounded queue of a source in memory.
-//! * [`sink`] is where events go: a closure, or the queue behind a stream.
-//! * [`step`] is what happens at each turn.
-//! * [`options`] is what a subscriber may choose.
+//! * `source` is where events come from, and what their authors had seen.
+//! * `queue` is the bounded queue of a source in memory.
+//! * `sink` is where events go: a closure, or the queue behind a stream.
+//! * `step` is what happens at each turn.
+//! * `options` is what a subscriber may choose.
 //!
 //! Pipelines that fold are driven by the subject's batch actor, and hand what they emit to the pool; all others run
 //! on the pool as a whole.
@@ -167,10 +167,10 @@ impl Follower {
                 self.schedule(this);
             }
             Host::Batch(address) => {
-                if let Some(address) = address {
-                    if !self.told.swap(true, Ordering::AcqRel) {
-                        address.do_send(Advance(this));
-                    }
+                if let Some(address) = address
+                    && !self.told.swap(true, Ordering::AcqRel)
+                {
+                    address.do_send(Advance(this));
                 }
             }
         }

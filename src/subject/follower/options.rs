@@ -31,7 +31,7 @@ pub struct SubscribeOptions {
 }
 
 impl SubscribeOptions {
-    /// Nothing is lost, and [`SUBSCRIBER_EVENTS`] may wait.
+    /// Nothing is lost, and `SUBSCRIBER_EVENTS` may wait.
     #[must_use]
     pub const fn new() -> Self {
         Self { capacity: SUBSCRIBER_EVENTS, overflow: Overflow::Block, from_start: false }

@@ -61,6 +61,9 @@ impl<F: FnMut(XaeroEvent) + Send> Sink for ClosureSink<F> {
     }
 }
 
+/// A subscriber's closure, run behind an [`Outbox`].
+type Taker = Box<dyn FnMut(XaeroEvent) + Send>;
+
 /// A bounded queue between a pipeline and whoever takes its events elsewhere: a stream, or a closure on the pool.
 pub(crate) struct Outbox {
     capacity: usize,
@@ -68,7 +71,7 @@ pub(crate) struct Outbox {
     state: Mutex<State>,
     follower: OnceLock<Weak<Follower>>,
     /// The closure that takes the events, unless a stream does.
-    taker: Option<Mutex<Box<dyn FnMut(XaeroEvent) + Send>>>,
+    taker: Option<Mutex<Taker>>,
     scheduled: Scheduled,
     pool: Weak<Pool>,
     core: Weak<Core>,
@@ -90,7 +93,7 @@ impl Outbox {
         options: &SubscribeOptions,
         pool: &Arc<Pool>,
         core: &Arc<Core>,
-        taker: Option<Box<dyn FnMut(XaeroEvent) + Send>>,
+        taker: Option<Taker>,
     ) -> Arc<Self> {
         Arc::new(Self {
             capacity: options.capacity,
@@ -207,10 +210,10 @@ impl Sink for OutboxSink {
         if let Some(waker) = waker {
             waker.wake();
         }
-        if self.0.taker.is_some() {
-            if let Some(pool) = self.0.pool.upgrade() {
-                pool.schedule(Arc::clone(&self.0) as Arc<dyn Task>);
-            }
+        if self.0.taker.is_some()
+            && let Some(pool) = self.0.pool.upgrade()
+        {
+            pool.schedule(Arc::clone(&self.0) as Arc<dyn Task>);
         }
     }
 

@@ -13,7 +13,12 @@ use super::{
     source::dot_of, tick,
 };
 use crate::{
-    actors::{aof::Ingress, bus::Chunk, fault::fault_point, storage::StorageError},
+    actors::{
+        aof::Ingress,
+        bus::Chunk,
+        fault::fault_point,
+        storage::{StorageError, open::snapshot_row},
+    },
     subject::{
         notice::Notice,
         pipeline::{Pipeline, PipelineSpec, Report},
@@ -229,11 +234,11 @@ impl Follower {
                     None
                 })
             });
-            if let Some((events, state)) = stored.filter(|(events, _)| events <= history) {
-                if inner.pipeline.restore(&state) {
-                    *covered = events;
-                    inner.saved = events;
-                }
+            if let Some((events, state)) = stored.filter(|(events, _)| events <= history)
+                && inner.pipeline.restore(&state)
+            {
+                *covered = events;
+                inner.saved = events;
             }
         }
         let unread = |feed: &Feed| matches!(feed, Feed::Log { next, history, .. } if next < history);
@@ -359,10 +364,8 @@ impl Follower {
                     break;
                 }
                 let dot = dot_of(&event);
-                if folds {
-                    if let Some(dot) = dot {
-                        contexts.observe_log(source, dot, event.evt.deps());
-                    }
+                if folds && let Some(dot) = dot {
+                    contexts.observe_log(source, dot, event.evt.deps());
                 }
                 if ordinal >= covered {
                     pipeline.feed(source, Cow::Owned(event), dot, now, contexts, &mut emit);
@@ -429,8 +432,7 @@ impl Follower {
         }
         let Some(name) = self.spec.snapshot_name() else { return };
         let Some(state) = inner.pipeline.snapshot() else { return };
-        let mut row = next.to_le_bytes().to_vec();
-        row.extend_from_slice(&state);
+        let row = snapshot_row(*next, &state);
         inner.saved = *next;
         if let Some(running) = self.cores.first().and_then(|core| core.running()) {
             let bytes = row.len();
@@ -442,10 +444,11 @@ impl Follower {
     /// Asks to be woken at the pipeline's next deadline.
     fn set_alarm(&self, inner: &mut Inner) {
         let deadline = inner.pipeline.deadline();
-        if deadline.is_some() && (deadline != inner.alarm || deadline.is_some_and(|due| due <= tick())) {
-            if let Some(at) = deadline.and_then(moment) {
-                self.wake_at(at);
-            }
+        if deadline.is_some()
+            && (deadline != inner.alarm || deadline.is_some_and(|due| due <= tick()))
+            && let Some(at) = deadline.and_then(moment)
+        {
+            self.wake_at(at);
         }
         inner.alarm = deadline;
     }
