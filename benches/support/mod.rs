@@ -24,5 +24,8 @@ pub const MAP_SIZE: usize = 64 << 30;
 /// A new directory on the disk that the crate is built on. The system's own place for temporary files may be in memory,
 /// where a sync costs nothing.
 pub fn directory() -> TempDir {
-    tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the bench")
+    tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a directory for the bench")
 }

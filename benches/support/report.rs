@@ -43,11 +43,8 @@ pub struct Figure {
 impl Figure {
     /// `ratio` is what the target is about: ours in terms of theirs.
     pub fn new(name: &str, ours: f64, theirs: f64, ratio: f64) -> Self {
-        let line = format!(
-            r#"{{"name":"{name}","ours":{},"theirs":{},"ratio":{ratio:.3}"#,
-            number(ours),
-            number(theirs)
-        );
+        let line =
+            format!(r#"{{"name":"{name}","ours":{},"theirs":{},"ratio":{ratio:.3}"#, number(ours), number(theirs));
         Self { line }.with_text("cores", std::thread::available_parallelism().map_or(0, usize::from))
     }
 

@@ -71,7 +71,8 @@ impl HashMany {
 
     /// The hashes of inputs of one shape.
     fn run(&self, inputs: &[&[u8]], out: &mut [[u8; 32]]) {
-        let Some((blocks, is_whole)) = inputs.first().and_then(|input| shape(input)).filter(|_| inputs.len() > 1) else {
+        let Some((blocks, is_whole)) = inputs.first().and_then(|input| shape(input)).filter(|_| inputs.len() > 1)
+        else {
             for (input, hash) in inputs.iter().zip(out) {
                 *hash = self.one(input);
             }
@@ -114,8 +115,7 @@ impl HashMany {
 
     /// Adds a last block that is not full to what the blocks before it have left in `hash`.
     fn last_block(&self, input: &[u8], blocks: usize, hash: &mut [u8; 32]) {
-        let (mut value, start) =
-            if blocks == 0 { (self.key, CHUNK_START) } else { (words_from_le_bytes_32(hash), 0) };
+        let (mut value, start) = if blocks == 0 { (self.key, CHUNK_START) } else { (words_from_le_bytes_32(hash), 0) };
         let rest = input.get(blocks * BLOCK_LEN..).unwrap_or_default();
         let mut block = [0; BLOCK_LEN];
         for (slot, byte) in block.iter_mut().zip(rest) {

@@ -224,7 +224,11 @@ fn a_busy_consumer_is_told_of_full_chunks_only_and_events_gather_meanwhile() {
     assert!(told.try_recv().is_ok());
     assert_eq!(bus.drain_full(false).unwrap().entries.iter().map(number).collect::<Vec<_>>(), [1, 2]);
     assert!(bus.drain_full(false).is_none());
-    assert_eq!(bus.drain(false).unwrap().entries.iter().map(number).collect::<Vec<_>>(), [3], "it comes back by itself");
+    assert_eq!(
+        bus.drain(false).unwrap().entries.iter().map(number).collect::<Vec<_>>(),
+        [3],
+        "it comes back by itself"
+    );
     assert!(bus.drain(false).is_none());
     tx.send(numbered(4)).unwrap();
     assert!(told.try_recv().is_ok(), "and then it rests again");
