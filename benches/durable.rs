@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::{
     bare::Bare,
     engine::{Ours, WINDOW},
-    report::{Figure, is_selected, is_wanted, median, size},
+    report::{Rounds, is_selected, is_wanted, median, size},
 };
 
 const SUBJECTS: usize = 1_000;
@@ -33,7 +33,7 @@ fn measure(name: &str, subjects: usize, run: impl Fn(&Ours, usize) -> Duration) 
         return;
     }
     let (events, rounds) = (size(500_000, 5_000), size(5, 1));
-    let (mut ours, mut theirs, mut ratios, mut batches) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut measured, mut batches) = (Rounds::default(), Vec::new());
     for _ in 0..rounds {
         let engine = Ours::new(subjects);
         // The first events bring every part into memory.
@@ -44,19 +44,16 @@ fn measure(name: &str, subjects: usize, run: impl Fn(&Ours, usize) -> Duration) 
         let batch = (events + warm_up) / commits;
         let mut bare = Bare::new();
         bare.write(warm_up, batch);
-        let their_rate = rate(events, bare.write(events, batch));
-        ours.push(our_rate);
-        theirs.push(their_rate);
-        ratios.push(our_rate / their_rate);
+        measured.push(our_rate, rate(events, bare.write(events, batch)));
         batches.push(batch as f64);
     }
-    Figure::new(name, median(&ours), median(&theirs), median(&ratios))
+    measured
+        .figure(name)
         .unit("events/s")
         .with("batch", median(&batches))
         .with("subjects", subjects as f64)
         .with("open_receipts", WINDOW as f64)
         .with("events", events as f64)
-        .with("rounds", rounds as f64)
         .print();
 }
 
