@@ -5,7 +5,7 @@ mod support;
 
 use support::{
     engine::{Ours, WINDOW},
-    report::{Figure, is_wanted, median, size},
+    report::{Rounds, is_wanted, size},
 };
 
 fn main() {
@@ -17,21 +17,14 @@ fn main() {
     let grown = Ours::new(1);
     grown.publish(large, WINDOW);
     let rate = |engine: &Ours| events as f64 / engine.publish(events, WINDOW).as_secs_f64();
-    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut measured = Rounds::default();
     for _ in 0..rounds {
         let fresh = Ours::new(1);
         fresh.publish(small, WINDOW);
         let at_small = rate(&fresh);
         drop(fresh);
         // It only gets larger.
-        let at_large = rate(&grown);
-        ours.push(at_large);
-        theirs.push(at_small);
-        ratios.push(at_large / at_small);
+        measured.push(rate(&grown), at_small);
     }
-    Figure::new("publish_flat", median(&ours), median(&theirs), median(&ratios))
-        .unit("events/s")
-        .with("events_at_most", (large + rounds * events) as f64)
-        .with("rounds", rounds as f64)
-        .print();
+    measured.figure("publish_flat").unit("events/s").with("events_at_most", (large + rounds * events) as f64).print();
 }

@@ -5,7 +5,7 @@ mod support;
 
 use std::{sync::mpsc, time::Instant};
 
-use support::report::{Figure, is_wanted, median, size};
+use support::report::{Rounds, is_wanted, size};
 use xaeroflux::{EventType, Node, XaeroEvent, event::CRDT_SET_ADD};
 
 /// Payload in bytes.
@@ -17,19 +17,12 @@ fn main() {
     }
     let (events, rounds) = (size(1_000_000, 10_000), size(9, 1));
     let node = Node::ephemeral().expect("a node");
-    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut measured = Rounds::default();
     for round in 0..rounds {
         let through_bus = events as f64 / through_bus(&node, round, prebuilt(events));
-        let directly = events as f64 / directly(prebuilt(events));
-        ours.push(through_bus);
-        theirs.push(directly);
-        ratios.push(through_bus / directly);
+        measured.push(through_bus, events as f64 / directly(prebuilt(events)));
     }
-    Figure::new("memory_pipeline", median(&ours), median(&theirs), median(&ratios))
-        .unit("events/s")
-        .with("events", events as f64)
-        .with("rounds", rounds as f64)
-        .print();
+    measured.figure("memory_pipeline").unit("events/s").with("events", events as f64).print();
 }
 
 fn prebuilt(events: usize) -> Vec<XaeroEvent> {

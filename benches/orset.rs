@@ -5,18 +5,19 @@
 //! side wants, and neither keeps them. The sides take turns over several rounds, and the fastest of each counts:
 //! what else the machine does only ever slows a round.
 
+mod support;
+
 use std::time::{Duration, Instant};
 
 use crdts::{CmRDT, Orswot, orswot::Op};
+use support::report::{Figure, is_wanted, size};
 use xaeroflux::{
     Dot, VersionVector, XaeroID,
     crdt::{CausalContext, ORSet},
 };
 
-const OPERATIONS: usize = 500_000;
 const ELEMENTS: u64 = 5_000;
 const AUTHORS: u64 = 8;
-const ROUNDS: usize = 7;
 
 type Element = [u8; 16];
 
@@ -44,26 +45,25 @@ impl CausalContext for Seen {
 }
 
 fn main() {
-    // `cargo test` runs benches too; there is nothing to test here.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !is_wanted() {
         return;
     }
-    let operations = operations();
+    let rounds = size(7, 1);
+    let operations = operations(size(500_000, 20_000));
     let (mut ours, mut theirs) = (Duration::MAX, Duration::MAX);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let (time, our_elements) = fold_ours(&operations);
         ours = ours.min(time);
         let (time, their_elements) = fold_theirs(&operations);
         theirs = theirs.min(time);
         assert_eq!(our_elements, their_elements, "both sides end with the same set");
     }
-    let rate = |time: Duration| OPERATIONS as f64 / time.as_secs_f64();
+    let rate = |time: Duration| operations.len() as f64 / time.as_secs_f64();
     let (ours, theirs) = (rate(ours), rate(theirs));
-    let ratio = ours / theirs;
-    println!(r#"{{"name":"orset_fold","ours":{ours:.0},"theirs":{theirs:.0},"ratio":{ratio:.2}}}"#);
+    Figure::new("orset_fold", ours, theirs, ours / theirs).unit("operations/s").with("rounds", rounds as f64).print();
 }
 
-fn operations() -> Vec<Operation> {
+fn operations(count: usize) -> Vec<Operation> {
     let mut random = 1u64;
     let mut below = |bound: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -72,7 +72,7 @@ fn operations() -> Vec<Operation> {
     let mut log = VersionVector::new();
     let authors: Vec<XaeroID> =
         (1..=AUTHORS).map(|n| XaeroID::from(*blake3::hash(&n.to_le_bytes()).as_bytes())).collect();
-    (0..OPERATIONS)
+    (0..count)
         .map(|_| {
             let author = authors[usize::try_from(below(AUTHORS)).unwrap()];
             let mut element = [0; 16];

@@ -78,8 +78,7 @@ fn fill(dir: &Path, events: usize) {
     let subject = node.subject(SUBJECT);
     let handle = subject.run().expect("it runs");
     for first in (0..events).step_by(WINDOW) {
-        let receipts = subject.publish_all((first..(first + WINDOW).min(events)).map(engine::event));
-        receipts.into_iter().for_each(|receipt| assert!(receipt.wait().is_ok(), "it is durable"));
+        engine::settle(subject.publish_all((first..(first + WINDOW).min(events)).map(engine::event)));
     }
     drop(handle);
 }
@@ -111,7 +110,7 @@ fn publish_until_killed(dir: &Path) -> ! {
     let mut open: std::collections::VecDeque<Receipt> = std::collections::VecDeque::new();
     for number in 0.. {
         if open.len() == WINDOW {
-            open.pop_front().map(Receipt::wait).transpose().expect("it is durable");
+            engine::settle(open.pop_front());
         }
         if number == ready {
             println!("ready");

@@ -55,7 +55,7 @@ impl Ours {
             }
             open.push_back(subject.publish(event(number)));
         }
-        open.into_iter().for_each(|receipt| settle(Some(receipt)));
+        settle(open);
         start.elapsed()
     }
 
@@ -65,11 +65,11 @@ impl Ours {
         let mut open: VecDeque<Vec<Receipt>> = VecDeque::new();
         for first in (0..events).step_by(batch) {
             if open.len() * batch >= window {
-                open.pop_front().into_iter().flatten().for_each(|receipt| settle(Some(receipt)));
+                settle(open.pop_front().into_iter().flatten());
             }
             open.push_back(self.subject().publish_all((first..(first + batch).min(events)).map(event)));
         }
-        open.into_iter().flatten().for_each(|receipt| settle(Some(receipt)));
+        settle(open.into_iter().flatten());
         start.elapsed()
     }
 
@@ -94,8 +94,9 @@ pub fn event(number: usize) -> XaeroEvent {
     XaeroEvent::new(payload, CRDT_SET_ADD)
 }
 
-fn settle(receipt: Option<Receipt>) {
-    if let Some(receipt) = receipt {
+/// Waits until all of these are durable.
+pub fn settle(receipts: impl IntoIterator<Item = Receipt>) {
+    for receipt in receipts {
         receipt.wait().expect("it is durable");
     }
 }

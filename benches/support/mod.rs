@@ -1,7 +1,7 @@
 //! What the benches share.
 //!
 //! A figure is one line of JSON, made by one run of one program that measures both sides in turn: what else the machine
-//! does then slows both. Rounds alternate, and medians count.
+//! does then slows both. Rounds alternate, and the one with the middle ratio counts.
 //!
 //! * [`report`] is the line, and whether this run is a short one.
 //! * [`bare`] is the other side of the durable figures: a loop on LMDB and nothing else.

@@ -35,6 +35,29 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// What both sides reached in each round.
+#[derive(Default)]
+pub struct Rounds(Vec<(f64, f64)>);
+
+impl Rounds {
+    /// Adds a round: ours, theirs.
+    pub fn push(&mut self, ours: f64, theirs: f64) {
+        self.0.push((ours, theirs));
+    }
+
+    /// The figure of the round whose ratio is the middle one. Both of its sides had the same machine, which the middle
+    /// of ours and the middle of theirs need not have had.
+    pub fn figure(mut self, name: &str) -> Figure {
+        self.0.sort_by(|left, right| f64::total_cmp(&(left.0 / left.1), &(right.0 / right.1)));
+        let ratio = |round: Option<&(f64, f64)>| round.map_or(f64::NAN, |(ours, theirs)| ours / theirs);
+        let (ours, theirs) = self.0.get(self.0.len() / 2).copied().unwrap_or((f64::NAN, f64::NAN));
+        Figure::new(name, ours, theirs, ours / theirs)
+            .with("lowest_ratio", ratio(self.0.first()))
+            .with("highest_ratio", ratio(self.0.last()))
+            .with("rounds", self.0.len() as f64)
+    }
+}
+
 /// One figure: what it is called, what both sides reach, and what else there is to know.
 pub struct Figure {
     line: String,
