@@ -79,8 +79,8 @@ enum Host {
 /// What the next turn is to begin with.
 #[derive(Default)]
 struct Orders {
-    /// These sources are to read the log.
-    logs: Vec<(usize, LogSource)>,
+    /// These sources are to read the log; with how many events it had when that was decided: what comes after is new.
+    logs: Vec<(usize, LogSource, u64)>,
     /// The pipeline is to be made anew, from what is durable.
     restart: bool,
 }
@@ -182,7 +182,9 @@ impl Follower {
 
     /// From now on this source reads the log.
     pub(crate) fn read_log(&self, source: usize, log: LogSource) {
-        self.orders().logs.push((source, log));
+        // Counted here, not at the turn that obeys: by then there may be events that came after the subscription.
+        let count = log.log.count();
+        self.orders().logs.push((source, log, count));
         if self.is_batch() && source == 0 {
             let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
             if matches!(*host, Host::Pool) {

@@ -153,9 +153,7 @@ impl Follower {
                 .into_iter()
                 .enumerate()
                 .map(|(source, feed)| match feed {
-                    Feed::Log { source: log, next, .. } => {
-                        self.feed_from_log(&mut inner.contexts, source, log, Some(next))
-                    }
+                    Feed::Log { source: log, next, .. } => self.feed_from_log(&mut inner.contexts, source, log, next),
                     memory @ Feed::Memory { .. } => memory,
                 })
                 .collect();
@@ -166,12 +164,14 @@ impl Follower {
                 // What it folded in memory is not part of the subject's state.
                 inner.pipeline = self.spec.instantiate();
             }
-            for (source, log) in orders.logs {
+            for (source, log, count) in orders.logs {
                 if !self.is_batch() {
                     // What was sent in memory comes first.
-                    self.read_memory(inner, source)?;
+                    while self.read_memory(inner, source)? {}
                 }
-                let feed = self.feed_from_log(&mut inner.contexts, source, log, None);
+                let scans = self.spec.scan_windows().get(source).copied().flatten().is_some();
+                let first = if scans || self.options.from_start { 0 } else { count };
+                let feed = self.feed_from_log(&mut inner.contexts, source, log, first);
                 if let Some(slot) = inner.feeds.get_mut(source) {
                     *slot = feed;
                 }
@@ -181,14 +181,12 @@ impl Follower {
         Ok(())
     }
 
-    /// Where to begin in the log.
-    fn feed_from_log(&self, contexts: &mut SourceContexts, source: usize, log: LogSource, next: Option<u64>) -> Feed {
+    /// A feed from the log, from `next` on; a fold begins at the beginning in any case.
+    fn feed_from_log(&self, contexts: &mut SourceContexts, source: usize, log: LogSource, next: u64) -> Feed {
         let count = log.log.count();
         let folds = self.spec.folds().get(source).copied().unwrap_or(false);
-        let scans = self.spec.scan_windows().get(source).copied().flatten().is_some();
         contexts.read_log(source, folds);
-        let first = if folds || scans || self.options.from_start { 0 } else { count };
-        let next = if folds { 0 } else { next.unwrap_or(first) };
+        let next = if folds { 0 } else { next };
         self.set_next(source, next);
         if let Some(place) = self.places.get(source) {
             *place.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&log.log));
