@@ -530,7 +530,7 @@ fn a_subscriber_may_publish_subscribe_and_end_other_subscriptions() {
         out.data.sink.tx.try_send(event).unwrap();
         drop(inner);
     });
-    for n in 0..15 {
+    for n in 0..50 {
         subject.data.sink.tx.send(event(n)).unwrap();
     }
     expect_all(&told, 0..50);
