@@ -482,7 +482,7 @@ fn a_merge_has_the_events_of_both_each_in_its_order() {
         let node = Node::ephemeral().unwrap();
         let (left, right) = (node.subject("left"), node.subject("right"));
         let (_subscription, told) =
-            numbers(&left.filter(|e| number(e) % 2 == 0).merge(&right), SubscribeOptions::new());
+            numbers(&left.filter(|e| number(e).is_multiple_of(2)).merge(&right), SubscribeOptions::new());
         let handles = durable.then(|| [left.run().unwrap(), right.run().unwrap()]);
         for n in 0..500 {
             left.data.sink.tx.send(event(n)).unwrap();
