@@ -70,7 +70,7 @@ pub mod event {
 pub use actors::{
     bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
     committer::{IngestOutcome, IngestRefusal},
-    keyring::KeyringError,
+    keyring::{KeyringError, Succession},
     storage::StorageError,
     watch::ChildKind,
 };
@@ -80,3 +80,8 @@ pub use subject::{
     ControlBus, DataBus, Error, EventStream, Handle, IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow,
     Publish, Sink, Subject, SubjectActor, SubscribeOptions, Subscription, identity,
 };
+
+/// The README's snippets, compiled and run by the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

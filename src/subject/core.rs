@@ -180,33 +180,35 @@ impl Core {
 
     /// Passes on what is on the bus while the subject works in memory.
     pub(crate) fn pump_memory(&self) {
-        // Under the state's lock, so that no event is taken here once the subject is durable.
         let state = self.state();
         if !matches!(&*state, State::Memory) {
             return;
         }
         let followers = self.followers();
-        match followers.iter().find_map(|attached| attached.follower.upgrade()) {
-            Some(follower) => {
-                if let Some(core) = self.this.upgrade() {
-                    follower.schedule(core);
-                }
+        if let Some(follower) = followers.iter().find_map(|attached| attached.follower.upgrade()) {
+            drop(state);
+            if let Some(core) = self.this.upgrade() {
+                follower.schedule(core);
             }
-            // Nobody listens, and nothing is kept: a stream in memory is hot.
-            None => {
-                let chunks: Vec<Chunk> = std::iter::from_fn(|| self.data.drain(false)).collect();
-                drop(state);
-                for receipts in chunks.into_iter().filter_map(|chunk| chunk.receipts) {
-                    receipts.fail(PublishError::NotRunning);
-                }
-            }
+            return;
         }
+        // Nobody listens, and nothing is kept: a stream in memory is hot. Drained under the state's lock, since what is
+        // sent once the subject is durable belongs to its supervisor.
+        let mut unheard = Vec::new();
+        while let Some(chunk) = self.data.drain(false) {
+            unheard.push(Arc::new(chunk));
+        }
+        drop(state);
+        unheard.iter().for_each(|chunk| not_durable(chunk));
     }
 
-    /// Passes one chunk to every pipeline that reads in memory.
-    pub(crate) fn deliver_memory(&self, chunk: Chunk) {
-        if let Some(receipts) = &chunk.receipts {
-            receipts.fail(PublishError::NotRunning);
+    /// Passes one chunk to every pipeline that reads in memory. Called under the state's lock, so that a pipeline has all
+    /// that came in memory before it is told to read the log; [`not_durable`] is for after the lock.
+    pub(crate) fn deliver_memory(&self, mut chunk: Chunk) -> Arc<Chunk> {
+        // What the committer does for durable events, so that a register is resolved alike in memory.
+        let now_ms = self.node.now_ms();
+        for entry in &mut chunk.entries {
+            entry.event.latest_ts.get_or_insert(now_ms);
         }
         let chunk = Arc::new(chunk);
         for attached in self.followers().iter() {
@@ -215,6 +217,7 @@ impl Core {
                 follower.wake();
             }
         }
+        chunk
     }
 
     /// Whether every pipeline that blocks the bus when it is behind has room.
@@ -249,9 +252,18 @@ impl Task for Core {
                 return;
             }
             let Some(chunk) = self.data.drain(false) else { return };
+            let chunk = self.deliver_memory(chunk);
             drop(state);
-            self.deliver_memory(chunk);
+            not_durable(&chunk);
         }
         worker.schedule(self);
+    }
+}
+
+/// Tells the publishers of a chunk that it went by in memory. This wakes futures, whose code is not ours: not to be called
+/// under a lock.
+pub(crate) fn not_durable(chunk: &Chunk) {
+    if let Some(receipts) = &chunk.receipts {
+        receipts.fail(PublishError::NotRunning);
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak, mpsc},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use hashbrown::HashMap;
@@ -29,30 +29,65 @@ pub(crate) struct Engine {
     // Before the store: the committer's thread ends, and with it its hold on the store.
     pub(crate) committer: Arc<Committer>,
     pub(crate) store: Arc<Store>,
-    // Last: the threads on which the others' actors lived.
+    // After these: the threads on which the others' actors lived.
     pub(crate) runtime: Arc<Runtime>,
 }
 
+/// Tells when the directory of an engine is free again. The engine's end takes a moment: its committer writes a
+/// checkpoint, and a reader may hold the store for the rest of its read.
+pub(crate) struct Closed(mpsc::Receiver<()>);
+
+impl Closed {
+    fn is_over(&self) -> bool {
+        self.0.try_recv() == Err(mpsc::TryRecvError::Disconnected)
+    }
+
+    /// Waits until the directory is free, at most for [`CLOSING_PATIENCE`].
+    pub(crate) fn wait(&self) {
+        // Nothing is ever sent: the other end goes with the store.
+        if self.0.recv_timeout(CLOSING_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("the data directory is still being closed by this process");
+        }
+    }
+}
+
+/// How long an opening waits for the same directory to be closed by this process: longer than any last commit takes.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(30);
+
 impl Engine {
-    /// The engine of this directory: the one that is open in this process, or a new one.
+    /// Opens the directory for one node.
+    ///
+    /// A directory is one node's, in a process as between processes: two would each number the batches of a subject, and
+    /// take the other's numbers for their own.
     pub(crate) fn open(dir: &Path, map_size: usize, wall: WallClock) -> Result<Arc<Self>, Error> {
-        // LMDB must not open one directory twice in a process.
-        static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Engine>>>> = Mutex::new(None);
-        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = open.get_or_insert_with(HashMap::new);
-        open.retain(|_, engine| engine.strong_count() > 0);
-        let key = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-        let key = key.canonicalize().unwrap_or(key);
-        if let Some(engine) = open.get(&key).and_then(Weak::upgrade) {
-            return Ok(engine);
+        static OPEN: Mutex<Option<HashMap<PathBuf, (Weak<Engine>, Arc<Mutex<Closed>>)>>> = Mutex::new(None);
+        let lock = || OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let canonical = |dir: &Path| dir.canonicalize().or_else(|_| std::path::absolute(dir)).unwrap_or(dir.to_owned());
+        let known = lock().get_or_insert_with(HashMap::new).get(&canonical(dir)).cloned();
+        if let Some((engine, closed)) = known {
+            if engine.strong_count() > 0 {
+                let holder = "another node of this process".to_owned();
+                return Err(StorageError::InUse { path: dir.to_owned(), holder }.into());
+            }
+            closed.lock().unwrap_or_else(PoisonError::into_inner).wait();
         }
         let runtime = Runtime::shared()?;
-        let store = Store::open(dir, map_size)?;
+        let (held, closed) = mpsc::channel();
+        let store = Store::open(dir, map_size, Some(held))?;
         let keyring = Arc::new(Keyring::open(dir.join("keys"))?);
+        if store.is_copy()? {
+            keyring.succeed_all();
+            store.settle()?;
+        }
+        for error in keyring.damaged() {
+            tracing::error!(%error, "an identity cannot be used");
+        }
         let committer = Arc::new(Committer::start(Arc::clone(&store), wall)?);
         let engine = Arc::new(Self { keyring, committer, store, runtime });
-        let key = dir.canonicalize().unwrap_or(key);
-        open.insert(key, Arc::downgrade(&engine));
+        let mut open = lock();
+        let open = open.get_or_insert_with(HashMap::new);
+        open.retain(|_, (engine, closed)| engine.strong_count() > 0 || !closed.try_lock().is_ok_and(|it| it.is_over()));
+        open.insert(canonical(dir), (Arc::downgrade(&engine), Arc::new(Mutex::new(Closed(closed)))));
         Ok(engine)
     }
 

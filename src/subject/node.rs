@@ -1,7 +1,7 @@
 //! Nodes: one data directory, its identities, its subjects.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -14,7 +14,7 @@ use super::{
     handle::Subject,
 };
 use crate::{
-    actors::committer::thread::WallClock,
+    actors::{committer::thread::WallClock, keyring::Succession},
     wire::{id::XaeroID, key::PublicKey},
 };
 
@@ -49,6 +49,8 @@ pub struct Node {
 /// What a node is made of, open or not.
 pub(crate) struct NodeShared {
     options: Options,
+    /// Whether it is the default node, whose directory the environment may name.
+    is_default: bool,
     engine: Mutex<Weak<Engine>>,
     subjects: Mutex<HashMap<String, Weak<Core>>>,
     // Deleted when the node is gone.
@@ -93,10 +95,41 @@ impl Node {
     /// [`Error::DefaultInUse`] where a subject of the default node exists already.
     pub fn set_default(builder: NodeBuilder) -> Result<(), Error> {
         let mut default = lock_default();
-        if default.as_ref().is_some_and(|shared| Arc::strong_count(shared) > 1) {
+        if default.is_in_use() {
             return Err(Error::DefaultInUse);
         }
-        *default = Some(Arc::new(NodeShared::new(builder.options(), None)));
+        *default =
+            DefaultNode::Kept(Arc::new(NodeShared { is_default: true, ..NodeShared::new(builder.options(), None) }));
+        Ok(())
+    }
+
+    /// Makes this node the default one, for as long as it or a subject of it is held; after that the default is found
+    /// as if none had been set. It is open already, so that `XAEROFLUX_DATA_DIR` has no say.
+    ///
+    /// With [`ephemeral`](Self::ephemeral) it lets a test or an example use [`Subject::new`] and leave nothing behind:
+    ///
+    /// ```
+    /// use xaeroflux::prelude::*;
+    /// let node = Node::ephemeral()?;
+    /// node.make_default()?;
+    /// let alice = identity("alice")?;
+    /// let tags = Subject::new("workspace/docs/object/tags".into());
+    /// let handle = tags.run()?;
+    /// tags.publish(XaeroEvent::new("urgent", CRDT_SET_ADD).by(alice)).wait()?;
+    /// assert_eq!(node.subject("workspace/docs/object/tags").count()?, 1);
+    /// # drop(handle);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::DefaultInUse`] where a subject of another default node exists, or that node is held.
+    pub fn make_default(&self) -> Result<(), Error> {
+        let mut default = lock_default();
+        let is_this = default.get().is_some_and(|shared| Arc::ptr_eq(&shared, &self.shared));
+        if default.is_in_use() && !is_this {
+            return Err(Error::DefaultInUse);
+        }
+        *default = DefaultNode::Lent(Arc::downgrade(&self.shared));
         Ok(())
     }
 
@@ -116,6 +149,15 @@ impl Node {
         Ok(self._engine.keyring.make_or_find(name)?)
     }
 
+    /// Makes an identity with this local name; never takes one that is there.
+    ///
+    /// # Errors
+    /// [`KeyringError::Exists`](crate::KeyringError::Exists) where there is one, otherwise as
+    /// [`identity`](Self::identity).
+    pub fn create_identity(&self, name: &str) -> Result<XaeroID, Error> {
+        Ok(self._engine.keyring.create(name)?)
+    }
+
     /// Finds the identity with this local name, and makes none.
     #[must_use]
     pub fn find_identity(&self, name: &str) -> Option<XaeroID> {
@@ -130,6 +172,35 @@ impl Node {
         Ok(self._engine.keyring.own()?)
     }
 
+    /// Writes a copy of an identity's key file, the secret included, for a backup. Never over a file that is there.
+    ///
+    /// A writer is one key in *one* data directory: publishing with the copy elsewhere forks the writer's log.
+    ///
+    /// # Errors
+    /// Where there is no identity of this name, or the copy cannot be written.
+    pub fn export_identity(&self, name: &str, to: impl AsRef<Path>) -> Result<(), Error> {
+        Ok(self._engine.keyring.export(name, to.as_ref())?)
+    }
+
+    /// Takes over an exported identity under this name, once its key was tried out.
+    ///
+    /// The file is trusted to come from its owner: one that was made up to do harm can keep this call from returning.
+    ///
+    /// ```
+    /// use xaeroflux::Node;
+    /// let (old, new, dir) = (Node::ephemeral()?, Node::ephemeral()?, tempfile::tempdir()?);
+    /// let alice = old.identity("alice")?;
+    /// old.export_identity("alice", dir.path().join("alice.key"))?;
+    /// assert_eq!(new.import_identity("alice", dir.path().join("alice.key"))?, alice);
+    /// # Ok::<(), xaeroflux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the name or the key is here already, or the file is not a key file of one's own.
+    pub fn import_identity(&self, name: &str, from: impl AsRef<Path>) -> Result<XaeroID, Error> {
+        Ok(self._engine.keyring.import(name, from.as_ref())?)
+    }
+
     /// All identities that have a key here, by local name.
     #[must_use]
     pub fn identities(&self) -> Vec<(String, XaeroID)> {
@@ -142,6 +213,12 @@ impl Node {
     /// Where there is none of this name.
     pub fn public_key(&self, name: &str) -> Result<PublicKey, Error> {
         Ok(self._engine.keyring.public_key(name)?)
+    }
+
+    /// Whose work this writer continues: the writer of the directory that this one was copied from.
+    #[must_use]
+    pub fn predecessor(&self, writer: XaeroID) -> Option<Succession> {
+        self._engine.keyring.predecessor(writer)
     }
 
     /// The data directory.
@@ -175,7 +252,8 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// The data directory, created if absent. Without it: that of the default node.
+    /// The data directory, created if absent. Without it: what `XAEROFLUX_DATA_DIR` says, else one for each executable
+    /// among the platform's application data. For the [default node](Node::set_default) the variable comes first.
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
         self
@@ -193,7 +271,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Opens the node.
+    /// Opens the node. Where this process has a node on the directory already, this is a handle on that one, and its map
+    /// size and clock stay as they are.
     ///
     /// # Errors
     /// Where the directory cannot be made, opened or locked; the message says which and what to do.
@@ -227,15 +306,30 @@ impl std::fmt::Debug for NodeBuilder {
 }
 
 impl Node {
+    /// A handle on the node that has the directory in this process, or a new node.
     fn open(shared: NodeShared) -> Result<Self, Error> {
+        // Two nodes on one directory would each number the batches of a subject, so there is one, with many handles.
+        static OPEN: Mutex<Vec<(PathBuf, Weak<NodeShared>)>> = Mutex::new(Vec::new());
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|(_, known)| known.strong_count() > 0);
+        let wanted = shared.dir()?.canonicalize().ok();
+        let known = open.iter().find(|(dir, _)| Some(dir) == wanted.as_ref()).and_then(|(_, known)| known.upgrade());
+        if let Some(known) = known {
+            let engine = known.engine()?;
+            return Ok(Self { shared: known, _engine: engine });
+        }
         let engine = shared.engine()?;
-        Ok(Self { shared: Arc::new(shared), _engine: engine })
+        let shared = Arc::new(shared);
+        if let Ok(dir) = shared.dir()?.canonicalize() {
+            open.push((dir, Arc::downgrade(&shared)));
+        }
+        Ok(Self { shared, _engine: engine })
     }
 }
 
 impl NodeShared {
     fn new(options: Options, temporary: Option<tempfile::TempDir>) -> Self {
-        Self { options, engine: Mutex::default(), subjects: Mutex::default(), _temporary: temporary }
+        Self { options, is_default: false, engine: Mutex::default(), subjects: Mutex::default(), _temporary: temporary }
     }
 
     /// The node's engine, opened if it is not.
@@ -244,13 +338,22 @@ impl NodeShared {
         if let Some(engine) = engine.upgrade() {
             return Ok(engine);
         }
-        let dir = match &self.options.dir {
-            Some(dir) => dir.clone(),
-            None => platform_dir()?,
-        };
-        let opened = Engine::open(&dir, self.options.map_size, Arc::clone(&self.options.wall))?;
+        let opened = Engine::open(&self.dir()?, self.options.map_size, Arc::clone(&self.options.wall))?;
         *engine = Arc::downgrade(&opened);
         Ok(opened)
+    }
+
+    fn dir(&self) -> Result<PathBuf, Error> {
+        match &self.options.dir {
+            Some(dir) if self.is_default => Ok(environment_dir().unwrap_or_else(|| dir.clone())),
+            Some(dir) => Ok(dir.clone()),
+            None => platform_dir(),
+        }
+    }
+
+    /// The wall clock's milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        (self.options.wall)()
     }
 
     /// The subject with this name, made if it is not there.
@@ -268,19 +371,53 @@ impl NodeShared {
     }
 }
 
+/// Which node is the default one.
+enum DefaultNode {
+    /// Found out when it is needed.
+    Unset,
+    /// By its options: kept for the whole process, open only while in use.
+    Kept(Arc<NodeShared>),
+    /// A node that somebody else holds. Not kept here: nothing drops a static, and a temporary directory would stay.
+    Lent(Weak<NodeShared>),
+}
+
+impl DefaultNode {
+    fn get(&self) -> Option<Arc<NodeShared>> {
+        match self {
+            Self::Unset => None,
+            Self::Kept(shared) => Some(Arc::clone(shared)),
+            Self::Lent(shared) => shared.upgrade(),
+        }
+    }
+
+    /// Whether anything but this static holds it.
+    fn is_in_use(&self) -> bool {
+        match self {
+            Self::Unset => false,
+            Self::Kept(shared) => Arc::strong_count(shared) > 1,
+            Self::Lent(shared) => shared.strong_count() > 0,
+        }
+    }
+}
+
 /// The default node, not necessarily open.
 pub(crate) fn default_shared() -> Arc<NodeShared> {
     let mut default = lock_default();
-    Arc::clone(default.get_or_insert_with(|| {
-        let mut options = Node::builder().options();
-        options.dir = None;
-        Arc::new(NodeShared::new(options, None))
-    }))
+    if let Some(shared) = default.get() {
+        return shared;
+    }
+    let shared = Arc::new(NodeShared { is_default: true, ..NodeShared::new(Node::builder().options(), None) });
+    *default = DefaultNode::Kept(Arc::clone(&shared));
+    shared
 }
 
-fn lock_default() -> MutexGuard<'static, Option<Arc<NodeShared>>> {
-    static DEFAULT: Mutex<Option<Arc<NodeShared>>> = Mutex::new(None);
+fn lock_default() -> MutexGuard<'static, DefaultNode> {
+    static DEFAULT: Mutex<DefaultNode> = Mutex::new(DefaultNode::Unset);
     DEFAULT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn environment_dir() -> Option<PathBuf> {
+    std::env::var_os(DATA_DIR_VARIABLE).filter(|dir| !dir.is_empty()).map(PathBuf::from)
 }
 
 /// The directory of a node that was given none: the environment's, else one for each executable among the platform's
@@ -289,8 +426,8 @@ fn lock_default() -> MutexGuard<'static, Option<Arc<NodeShared>>> {
 /// # Errors
 /// [`Error::NoDataDir`] where the platform names no such place.
 pub fn platform_dir() -> Result<PathBuf, Error> {
-    if let Some(dir) = std::env::var_os(DATA_DIR_VARIABLE).filter(|dir| !dir.is_empty()) {
-        return Ok(PathBuf::from(dir));
+    if let Some(dir) = environment_dir() {
+        return Ok(dir);
     }
     let dirs = directories::ProjectDirs::from("", "", "xaeroflux").ok_or(Error::NoDataDir)?;
     let program = std::env::current_exe().ok();

@@ -9,7 +9,7 @@ use super::{
     pipeline::{Contexts, PipelineSpec},
 };
 use crate::{
-    actors::storage::{StorageError, open::SubjectLog},
+    actors::storage::{StorageError, block::Stored, open::SubjectLog},
     crdt::{CausalIndex, Operator},
     wire::{
         event::{ScanWindow, XaeroEvent},
@@ -36,6 +36,37 @@ impl Subject {
         mut visit: impl FnMut(&RecordView<'_>) -> bool,
     ) -> Result<(), Error> {
         self.read_log(0, |record| !window.contains(record.clock()) || visit(record)).map(drop)
+    }
+
+    /// The frames of the log from the `from`-th event on (the first is number 0), at most `max` of them, in their order,
+    /// which is causal: what another node's [`ingest`](Self::ingest) takes. Empty at the end of the log.
+    ///
+    /// Works on a subject that runs as on one that does not. The result is held in memory: ask for a few thousand at a
+    /// time.
+    ///
+    /// ```
+    /// use xaeroflux::{Node, XaeroEvent, event::CRDT_SET_ADD};
+    /// let (here, there) = (Node::ephemeral()?, Node::ephemeral()?);
+    /// let (ours, theirs) = (here.subject("tags"), there.subject("tags"));
+    /// let handles = (ours.run()?, theirs.run()?);
+    /// ours.publish(XaeroEvent::new("urgent", CRDT_SET_ADD)).wait()?;
+    /// theirs.ingest(ours.frames(0, 1_000)?)?.wait()?;
+    /// assert_eq!(theirs.count()?, 1);
+    /// # drop(handles);
+    /// # Ok::<(), xaeroflux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`for_each_archived`](Self::for_each_archived).
+    pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let mut frames = Vec::new();
+        if max > 0 {
+            self.read_stored(from, |stored| {
+                frames.push(stored.frame.to_vec());
+                frames.len() < max
+            })?;
+        }
+        Ok(frames)
     }
 
     /// How many events the subject's log has on this node.
@@ -68,8 +99,13 @@ impl Subject {
         Ok(state)
     }
 
-    /// Reads on from `from`, and returns the ordinal of the next event.
+    /// As [`read_stored`](Self::read_stored), for those who want the records alone.
     fn read_log(&self, from: u64, mut visit: impl FnMut(&RecordView<'_>) -> bool) -> Result<u64, Error> {
+        self.read_stored(from, |stored| visit(&stored.record))
+    }
+
+    /// Reads on from `from`, and returns the ordinal of the next event.
+    fn read_stored(&self, from: u64, mut visit: impl FnMut(&Stored<'_>) -> bool) -> Result<u64, Error> {
         let (engine, log) = self.log()?;
         let end = log.count();
         let mut next = from;
@@ -77,7 +113,7 @@ impl Subject {
         while wanted && next < end {
             let part = VISIT_EVENTS.min(end - next);
             engine.store.read(&log, next, part, &mut |stored| {
-                wanted = visit(&stored.record);
+                wanted = visit(&stored);
                 next += 1;
                 Ok::<bool, StorageError>(wanted)
             })?;

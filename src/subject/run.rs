@@ -11,11 +11,11 @@ use std::{
 use actix::Actor;
 
 use super::{
-    core::{Core, Running, State},
+    core::{Core, Running, State, not_durable},
     engine::Engine,
     error::Error,
     follower::LogSource,
-    supervisor::{Drain, KillChild, Lifecycle, SubjectActor, Terminate},
+    supervisor::{Drain, Grown, KillChild, Lifecycle, SubjectActor, Terminate},
 };
 use crate::actors::{aof::AofEnv, watch::ChildKind};
 
@@ -28,6 +28,9 @@ const SUBSCRIBER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the end of a subject waits for its actors to be gone.
 const ACTOR_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a start looks whether the end of the subject's previous run is over. It rarely waits at all.
+const STOPPING_POLL: Duration = Duration::from_millis(1);
 
 /// Keeps a subject durable. When the last handle of a subject is dropped, what was sent is drained to disk and to the
 /// subscribers, and its actors stop; with the node's last, its directory is closed and all threads end.
@@ -49,27 +52,27 @@ impl Handle {
     pub(crate) fn run(core: &Arc<Core>) -> Result<Self, Error> {
         core.check()?;
         let engine = core.node.engine()?;
-        let log = engine.log(core.id, &core.name)?;
-        let mut state = core.state();
-        if let State::Durable(running) = &*state {
-            if let Some(inner) = running.handle.upgrade() {
-                return Ok(Self { inner });
+        let (log, mut state) = loop {
+            // Asked again after each wait: the answer comes behind all that an earlier run handed to the committer, so
+            // that the tokens of this run begin above those of that one.
+            let log = engine.log(core.id, &core.name)?;
+            let state = core.state();
+            if let State::Durable(running) = &*state {
+                if let Some(inner) = running.handle.upgrade() {
+                    return Ok(Self { inner });
+                }
+            } else {
+                break (log, state);
             }
             // The last handle is being dropped by somebody else; what it does needs this lock.
             drop(state);
-            std::thread::yield_now();
-            return Self::run(core);
-        }
+            std::thread::sleep(STOPPING_POLL);
+        };
         // What was sent in memory stays in memory, before everything durable.
+        let mut in_memory = Vec::new();
         while let Some(chunk) = core.data.drain(false) {
-            core.deliver_memory(chunk);
+            in_memory.push(core.deliver_memory(chunk));
         }
-        let weak = Arc::downgrade(core);
-        log.set_grown(Arc::new(move || {
-            if let Some(core) = weak.upgrade() {
-                core.wake_followers();
-            }
-        }));
         let lifecycle = Arc::new(Lifecycle::default());
         let env = AofEnv {
             committer: Arc::clone(&engine.committer),
@@ -78,6 +81,12 @@ impl Handle {
         };
         let actor = SubjectActor::new(Arc::clone(core), Arc::clone(&engine), env, Arc::clone(&lifecycle));
         let supervisor = SubjectActor::start_in_arbiter(engine.runtime.main(), move |_| actor);
+        let weak = supervisor.downgrade();
+        log.set_grown(Arc::new(move || {
+            if let Some(supervisor) = weak.upgrade() {
+                supervisor.do_send(Grown);
+            }
+        }));
         let source = LogSource { store: Arc::downgrade(&engine.store), log };
         let inner = Arc::new(HandleInner { core: Arc::clone(core), lifecycle, engine: Some(engine) });
         let running = Running { supervisor: supervisor.clone(), source, handle: Arc::downgrade(&inner) };
@@ -91,6 +100,7 @@ impl Handle {
         core.data.reopen();
         core.notify_supervisor(supervisor);
         drop(state);
+        in_memory.iter().for_each(|chunk| not_durable(chunk));
         Ok(Self { inner })
     }
 
@@ -194,7 +204,13 @@ impl Drop for HandleInner {
             .name("xaeroflux-stop".to_owned())
             .spawn(move || Self::stop(&core, &lifecycle, engine));
         if let Err(error) = spawned {
-            tracing::error!(%error, "the subject could not be stopped in order");
+            tracing::error!(%error, "no thread to stop the subject in order: it stops without draining");
+            self.core.data.close();
+            let state = std::mem::replace(&mut *self.core.state(), State::Stopped);
+            self.core.data.set_notify(None);
+            if let State::Durable(running) = state {
+                running.supervisor.do_send(Terminate);
+            }
         }
     }
 }

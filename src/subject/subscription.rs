@@ -47,6 +47,7 @@ impl Subscription {
                 if let Some(outbox) = &outbox {
                     outbox.set_follower(&follower);
                 }
+                follower.wake();
                 Self { follower: Some(follower), outbox, error: None, _runtime: Some(runtime) }
             }
             Err(error) => Self { follower: None, outbox: None, error: Some(error), _runtime: None },
@@ -125,6 +126,8 @@ impl EventStream {
             let outbox = Outbox::new(&options, runtime.pool(), core, None);
             let follower = start(subject, options, &runtime, Box::new(OutboxSink(Arc::clone(&outbox))));
             outbox.set_follower(&follower);
+            // What made room before it was known whom to wake woke nobody.
+            follower.wake();
             Ok((outbox, follower, runtime))
         });
         match started {

@@ -150,8 +150,11 @@ impl SubjectActor {
     }
 
     /// Takes what is on the bus, as far as there is credit, and hands it to the AOF actor.
+    ///
+    /// While a batch of this subject is on its way to disk, only full chunks follow it: what else is sent gathers on the
+    /// bus until the acknowledgement comes. So batches grow under load, and nothing waits where there is none.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        while let Some(chunk) = self.parked.take().or_else(|| self.core.data.drain(false)) {
+        while let Some(chunk) = self.parked.take().or_else(|| self.next_chunk()) {
             let Some(credit) = self.retained.take(chunk.entries.len(), chunk.bytes) else {
                 self.parked = Some(chunk);
                 break;
@@ -161,6 +164,10 @@ impl SubjectActor {
             self.append(token, ingress, ctx);
         }
         self.report_if_drained();
+    }
+
+    fn next_chunk(&self) -> Option<Chunk> {
+        if self.retained.is_empty() { self.core.data.drain(false) } else { self.core.data.drain_full(false) }
     }
 
     fn append(&mut self, token: Token, ingress: Arc<Ingress>, ctx: &mut Context<Self>) {
@@ -299,6 +306,21 @@ impl Handler<Wake> for SubjectActor {
 
     fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
         self.pump(ctx);
+    }
+}
+
+/// Events that waited for their time or their causes got into the log, by no batch of this actor's.
+pub(crate) struct Grown;
+
+impl Message for Grown {
+    type Result = ();
+}
+
+impl Handler<Grown> for SubjectActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Grown, _: &mut Self::Context) {
+        self.core.wake_followers();
     }
 }
 

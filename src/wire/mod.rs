@@ -15,6 +15,7 @@ pub mod archive;
 pub mod clock;
 pub mod event;
 pub mod frame;
+pub(crate) mod hash_many;
 pub mod id;
 pub mod key;
 pub mod key_file;

@@ -33,11 +33,15 @@ use smallvec::SmallVec;
 use crate::wire::{
     clock::Clock,
     event::EventType,
+    hash_many::HashMany,
     id::{Dot, EventId, SubjectId, XaeroID},
 };
 
 /// Domain of the event id.
 const EVENT_ID_CONTEXT: &str = "xaeroflux 2026 event id v1";
+
+/// Length of the fields before the dependencies.
+const FIXED_BYTES: usize = 100;
 
 /// The archived dot of a record of version 1.
 #[derive(Debug, Clone, Copy, Archive, Serialize, Deserialize)]
@@ -84,20 +88,26 @@ impl Record<'_> {
     /// The event id, from the hash of the payload: see the [module](self).
     #[must_use]
     pub fn id(&self, payload_hash: &blake3::Hash) -> EventId {
-        let mut hasher = IdHasher::new();
-        hasher.fixed(
-            self.subject,
-            self.dot,
-            self.clock,
-            self.latest_ts,
-            self.event_type,
-            self.payload.len(),
-            self.deps.len(),
-        );
+        let mut preimage = Vec::with_capacity(FIXED_BYTES + 32);
+        self.write_preimage(payload_hash.as_bytes(), &mut preimage);
+        EventId::from(id_hash().one(&preimage))
+    }
+
+    fn write_preimage(&self, payload_hash: &[u8; 32], out: &mut Vec<u8>) {
+        let fixed = Fixed {
+            subject: self.subject,
+            dot: self.dot,
+            clock: self.clock,
+            latest_ts: self.latest_ts,
+            event_type: self.event_type,
+            payload_bytes: self.payload.len(),
+            deps: self.deps.len(),
+        };
+        fixed.write(out);
         for dep in self.deps {
-            hasher.dep(*dep);
+            write_dep(*dep, out);
         }
-        hasher.finish(payload_hash)
+        out.extend_from_slice(payload_hash);
     }
 
     /// Appends the rkyv archive of the record to `out`.
@@ -187,14 +197,23 @@ impl<'a> RecordView<'a> {
     /// The event id: see the [module](self). Hashes the payload.
     #[must_use]
     pub fn id(&self) -> EventId {
-        let mut hasher = IdHasher::new();
         let deps = self.deps();
-        let (payload, count) = (self.payload(), deps.len());
-        hasher.fixed(self.subject(), self.dot(), self.clock(), self.latest_ts(), self.event_type, payload.len(), count);
+        let fixed = Fixed {
+            subject: self.subject(),
+            dot: self.dot(),
+            clock: self.clock(),
+            latest_ts: self.latest_ts(),
+            event_type: self.event_type,
+            payload_bytes: self.payload().len(),
+            deps: deps.len(),
+        };
+        let mut preimage = Vec::with_capacity(FIXED_BYTES + 32);
+        fixed.write(&mut preimage);
         for dep in deps {
-            hasher.dep(dep);
+            write_dep(dep, &mut preimage);
         }
-        hasher.finish(&blake3::hash(payload))
+        preimage.extend_from_slice(blake3::hash(self.payload()).as_bytes());
+        EventId::from(id_hash().one(&preimage))
     }
 }
 
@@ -209,55 +228,76 @@ impl std::fmt::Debug for RecordView<'_> {
     }
 }
 
-/// Gathers the preimage of an event id in a small buffer, so that the usual record is hashed in one call.
-struct IdHasher {
-    preimage: SmallVec<[u8; 256]>,
+/// The fields of the preimage before the dependencies, in their order.
+struct Fixed {
+    subject: SubjectId,
+    dot: Dot,
+    clock: Clock,
+    latest_ts: u64,
+    event_type: EventType,
+    payload_bytes: usize,
+    deps: usize,
 }
 
-impl IdHasher {
-    fn new() -> Self {
-        Self { preimage: SmallVec::new() }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the fields of the preimage, in their order")]
-    fn fixed(
-        &mut self,
-        subject: SubjectId,
-        dot: Dot,
-        clock: Clock,
-        latest_ts: u64,
-        event_type: EventType,
-        payload_bytes: usize,
-        deps: usize,
-    ) {
-        let out = &mut self.preimage;
-        out.extend_from_slice(subject.as_bytes());
-        out.extend_from_slice(dot.author.as_bytes());
-        out.extend_from_slice(&dot.seq.to_le_bytes());
-        out.extend_from_slice(&clock.to_bits().to_le_bytes());
-        out.extend_from_slice(&latest_ts.to_le_bytes());
-        out.extend_from_slice(&event_type.to_bytes());
-        out.extend_from_slice(&[0, 0]);
+impl Fixed {
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut fixed = [0; FIXED_BYTES];
+        let mut rest = fixed.as_mut_slice();
+        let mut put = |bytes: &[u8]| {
+            let (slot, after) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+            slot.copy_from_slice(bytes);
+            rest = after;
+        };
+        put(self.subject.as_bytes());
+        put(self.dot.author.as_bytes());
+        put(&self.dot.seq.to_le_bytes());
+        put(&self.clock.to_bits().to_le_bytes());
+        put(&self.latest_ts.to_le_bytes());
+        put(&self.event_type.to_bytes());
+        put(&[0, 0]);
         // Both are bounded far below 2^32 by the protocol's limits, which are checked before a record is made.
-        out.extend_from_slice(&u32::try_from(payload_bytes).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend_from_slice(&u32::try_from(deps).unwrap_or(u32::MAX).to_le_bytes());
-    }
-
-    fn dep(&mut self, dot: Dot) {
-        self.preimage.extend_from_slice(dot.author.as_bytes());
-        self.preimage.extend_from_slice(&dot.seq.to_le_bytes());
-    }
-
-    fn finish(mut self, payload_hash: &blake3::Hash) -> EventId {
-        self.preimage.extend_from_slice(payload_hash.as_bytes());
-        let mut hasher = id_base().clone();
-        hasher.update(&self.preimage);
-        EventId::from(*hasher.finalize().as_bytes())
+        put(&u32::try_from(self.payload_bytes).unwrap_or(u32::MAX).to_le_bytes());
+        put(&u32::try_from(self.deps).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(&fixed);
     }
 }
 
-/// The hasher with the domain's key derived, which costs as much as a short hash itself.
-fn id_base() -> &'static blake3::Hasher {
-    static BASE: OnceLock<blake3::Hasher> = OnceLock::new();
-    BASE.get_or_init(|| blake3::Hasher::new_derive_key(EVENT_ID_CONTEXT))
+fn write_dep(dot: Dot, out: &mut Vec<u8>) {
+    out.extend_from_slice(dot.author.as_bytes());
+    out.extend_from_slice(&dot.seq.to_le_bytes());
+}
+
+/// The preimages of many event ids, which are hashed together: see [`hash_many`](crate::wire::hash_many).
+#[derive(Default)]
+pub(crate) struct Preimages {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Preimages {
+    /// Adds an event.
+    pub(crate) fn push(&mut self, record: &Record<'_>, payload_hash: &[u8; 32]) {
+        record.write_preimage(payload_hash, &mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The ids of the events that were added, in their order. Forgets the events.
+    pub(crate) fn take_ids(&mut self) -> impl Iterator<Item = EventId> + use<> {
+        let mut start = 0;
+        let inputs: Vec<&[u8]> = self
+            .ends
+            .iter()
+            .map(|end| self.bytes.get(std::mem::replace(&mut start, *end)..*end).unwrap_or_default())
+            .collect();
+        let ids = id_hash().all(&inputs);
+        self.bytes.clear();
+        self.ends.clear();
+        ids.into_iter().map(EventId::from)
+    }
+}
+
+/// The hash of the domain, its key derived, which costs as much as a short hash itself.
+fn id_hash() -> &'static HashMany {
+    static HASH: OnceLock<HashMany> = OnceLock::new();
+    HASH.get_or_init(|| HashMany::derive_key(EVENT_ID_CONTEXT))
 }

@@ -124,7 +124,7 @@ impl Handler<Append> for Aof {
         fault_point!(self.env.log.name, "aof.resolved");
         let told = tell_refused(&ingress, &refused);
         let batch = match &*ingress {
-            Ingress::Local(chunk) => Batch::Local(Arc::new(LocalBatch { chunk: Arc::clone(chunk), own, refused })),
+            Ingress::Local(chunk) => Batch::Local(Arc::new(LocalBatch::new(Arc::clone(chunk), own, refused))),
             Ingress::Foreign { frames, .. } => Batch::Foreign(Arc::clone(frames)),
             Ingress::Snapshot { fold, row } => Batch::Snapshot { fold: *fold, row: Arc::clone(row) },
         };

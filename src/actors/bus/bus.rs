@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{BusLimits, Chunk, Entry, Receipt, Refusal, SendError, Sender, chunk::event_bytes, queue::Queue};
-use crate::wire::{event::XaeroEvent, limits::MAX_PAYLOAD_BYTES};
+use crate::wire::{event::XaeroEvent, hash_many::SHORT, limits::MAX_PAYLOAD_BYTES};
 
 /// What tells the consumer that the bus is no longer empty. Called on the sending thread, so it should only schedule.
 pub type Notify = dyn Fn() + Send + Sync;
@@ -79,8 +79,8 @@ impl Bus {
         &self.limits
     }
 
-    /// Whether sending threads hash the payload from now on, before they take the lock: work that the committer of a
-    /// durable subject then need not do. Events that were sent earlier have no hash.
+    /// Whether sending threads hash a long payload from now on, before they take the lock: work that a durable subject
+    /// then need not do. Short ones are hashed faster many at once. Events that were sent earlier have no hash.
     pub fn set_hash_payloads(&self, hash: bool) {
         self.hash_payloads.store(hash, Ordering::Relaxed);
     }
@@ -103,6 +103,22 @@ impl Bus {
         let chunk = queue.take(hold);
         match &chunk {
             None => queue.rest(),
+            Some(_) if hold => {}
+            Some(_) => self.unlock_and_wake_senders(queue),
+        }
+        chunk
+    }
+
+    /// Takes the oldest chunk that is full, and leaves the one that is filling: for a consumer that is busy, and lets
+    /// events gather meanwhile. With `hold` as for [`Bus::drain`].
+    ///
+    /// Once it got `None`, the consumer is told of the next full chunk, and of nothing else: it comes back by itself when
+    /// it is no longer busy.
+    pub fn drain_full(&self, hold: bool) -> Option<Chunk> {
+        let mut queue = self.lock();
+        let chunk = queue.take_full(hold);
+        match &chunk {
+            None => queue.await_full(),
             Some(_) if hold => {}
             Some(_) => self.unlock_and_wake_senders(queue),
         }
@@ -279,7 +295,8 @@ impl Bus {
 
     /// The hash of the payload, where the bus was told to have it made.
     fn hash(&self, event: &XaeroEvent) -> Option<[u8; 32]> {
-        self.hash_payloads.load(Ordering::Relaxed).then(|| *blake3::hash(&event.evt.data).as_bytes())
+        let is_wanted = event.evt.data.len() > SHORT && self.hash_payloads.load(Ordering::Relaxed);
+        is_wanted.then(|| *blake3::hash(&event.evt.data).as_bytes())
     }
 
     /// No code of others runs under this lock, so the queue behind a poisoned one is still consistent.

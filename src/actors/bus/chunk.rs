@@ -10,7 +10,7 @@ use crate::wire::event::XaeroEvent;
 pub struct Entry {
     /// The event, as it was sent.
     pub event: XaeroEvent,
-    /// BLAKE3 of the payload, where the bus was told to have it made by the sending thread; see
+    /// BLAKE3 of the payload, where it is long and the bus was told to have it made by the sending thread; see
     /// [`Bus::set_hash_payloads`](super::Bus::set_hash_payloads).
     pub payload_hash: Option<[u8; 32]>,
     /// Whether its sender holds a receipt, and so learns what becomes of it.

@@ -11,7 +11,8 @@
 //!
 //! - The events of one sending thread stay in their order.
 //! - The consumer is notified once when the bus gets its first event, and not again until it has found the bus empty:
-//!   both are decided under the lock, so no notice is lost.
+//!   both are decided under the lock, so no notice is lost. One that says that it is busy is notified when a chunk is
+//!   full, and otherwise left alone, while events gather.
 //! - Space is given back when a chunk is drained, or, where the consumer *holds* it, when the consumer releases it. So a
 //!   durable subject's bound covers the events that are not yet on disk as well.
 //! - Every [`Receipt`] resolves: with what the consumer says of its event, or with [`PublishError::Abandoned`] once

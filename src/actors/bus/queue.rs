@@ -25,9 +25,20 @@ pub(super) struct Queue {
     pub(super) waiting: usize,
     /// What tells the consumer that there is something for it.
     notify: Option<Arc<Notify>>,
-    /// Whether the consumer was told and has not found the bus empty since.
-    notified: bool,
+    consumer: Consumer,
     pub(super) closed: bool,
+}
+
+/// What the consumer waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Consumer {
+    /// For any event: it has found the bus empty.
+    #[default]
+    Resting,
+    /// For a chunk that takes no more: it has something to do meanwhile, and comes back by itself when that is done.
+    Busy,
+    /// For nothing: it was told, and comes.
+    Told,
 }
 
 impl Queue {
@@ -86,6 +97,11 @@ impl Queue {
         Some(chunk)
     }
 
+    /// Takes the oldest of the chunks that take no more. Its space is free at once, unless it is held.
+    pub(super) fn take_full(&mut self, hold: bool) -> Option<Chunk> {
+        if self.full.is_empty() { None } else { self.take(hold) }
+    }
+
     /// Frees the space of events that the consumer held.
     pub(super) fn release(&mut self, events: usize, bytes: usize) {
         debug_assert!(events <= self.held && bytes <= self.bytes, "only what is held can be released, and once only");
@@ -97,15 +113,20 @@ impl Queue {
 
     /// The consumer has found nothing: it is told of the next event, and the buffers go.
     pub(super) fn rest(&mut self) {
-        self.notified = false;
+        self.consumer = Consumer::Resting;
         self.current.entries = Vec::new();
         self.full = VecDeque::new();
         self.spares = Vec::new();
     }
 
+    /// The consumer has found no full chunk, and is busy: it is told when there is one.
+    pub(super) const fn await_full(&mut self) {
+        self.consumer = Consumer::Busy;
+    }
+
     /// Keeps an empty buffer while the bus is in use; hands back one that is to be dropped.
     pub(super) fn recycle(&mut self, buffer: Vec<Entry>) -> Option<Vec<Entry>> {
-        if !self.notified || self.spares.len() >= MAX_SPARES {
+        if self.consumer == Consumer::Resting || self.spares.len() >= MAX_SPARES {
             return Some(buffer);
         }
         self.spares.push(buffer);
@@ -114,17 +135,19 @@ impl Queue {
 
     /// The notice to give after the lock is free, where the consumer does not know yet that there is something.
     pub(super) fn claim_notice(&mut self) -> Option<Arc<Notify>> {
-        if self.notified || self.queued() == 0 {
-            return None;
-        }
-        let notify = Arc::clone(self.notify.as_ref()?);
-        self.notified = true;
+        let is_due = match self.consumer {
+            Consumer::Resting => self.queued() > 0,
+            Consumer::Busy => !self.full.is_empty(),
+            Consumer::Told => false,
+        };
+        let notify = Arc::clone(self.notify.as_ref().filter(|_| is_due)?);
+        self.consumer = Consumer::Told;
         Some(notify)
     }
 
     /// Puts a new consumer in the place of the old one, which may have died after it was told. Returns the old notice.
     pub(super) fn set_notify(&mut self, notify: Option<Arc<Notify>>) -> Option<Arc<Notify>> {
-        self.notified = false;
+        self.consumer = Consumer::Resting;
         mem::replace(&mut self.notify, notify)
     }
 }

@@ -15,6 +15,7 @@ use crossbeam::channel::{Receiver, bounded};
 use super::*;
 use crate::wire::{
     event::{EventType, XaeroEvent},
+    hash_many::SHORT,
     id::{EventId, XaeroID},
     limits::MAX_PAYLOAD_BYTES,
     name::NameError,
@@ -208,6 +209,32 @@ fn the_consumer_is_told_once_until_it_has_found_the_bus_empty() {
 }
 
 #[test]
+fn a_busy_consumer_is_told_of_full_chunks_only_and_events_gather_meanwhile() {
+    let bus = Bus::new(BusLimits { chunk_events: 2, ..BusLimits::default() });
+    let (tx, told) = (bus.sender(), notices(&bus));
+    tx.send(numbered(0)).unwrap();
+    assert!(told.try_recv().is_ok());
+    assert_eq!(bus.drain(false).unwrap().entries.len(), 1);
+    assert!(bus.drain_full(false).is_none());
+    tx.send(numbered(1)).unwrap();
+    tx.send(numbered(2)).unwrap();
+    assert!(told.try_recv().is_err(), "a chunk is full once an event no longer fits in");
+    assert!(bus.drain_full(false).is_none(), "it stays where it is");
+    tx.send(numbered(3)).unwrap();
+    assert!(told.try_recv().is_ok());
+    assert_eq!(bus.drain_full(false).unwrap().entries.iter().map(number).collect::<Vec<_>>(), [1, 2]);
+    assert!(bus.drain_full(false).is_none());
+    assert_eq!(
+        bus.drain(false).unwrap().entries.iter().map(number).collect::<Vec<_>>(),
+        [3],
+        "it comes back by itself"
+    );
+    assert!(bus.drain(false).is_none());
+    tx.send(numbered(4)).unwrap();
+    assert!(told.try_recv().is_ok(), "and then it rests again");
+}
+
+#[test]
 fn no_notice_is_lost_between_threads() {
     const SENDERS: u64 = 4;
     const EACH: u64 = 30_000;
@@ -340,14 +367,16 @@ fn receipts_of_a_bus_that_is_dropped_are_abandoned() {
 }
 
 #[test]
-fn payloads_are_hashed_by_the_sender_where_that_is_wanted() {
+fn long_payloads_are_hashed_by_the_sender_where_that_is_wanted() {
+    let long = vec![1; SHORT + 1];
     let bus = Bus::new(BusLimits::default());
-    bus.sender().send(event("a")).unwrap();
+    bus.sender().send(event(long.clone())).unwrap();
     bus.set_hash_payloads(true);
-    bus.sender().send(event("b")).unwrap();
+    bus.sender().send(event(long.clone())).unwrap();
+    bus.sender().send(event("short")).unwrap();
     let chunk = bus.drain(false).unwrap();
-    assert_eq!(chunk.entries[0].payload_hash, None);
-    assert_eq!(chunk.entries[1].payload_hash, Some(*blake3::hash(b"b").as_bytes()));
+    let hashes: Vec<_> = chunk.entries.iter().map(|entry| entry.payload_hash).collect();
+    assert_eq!(hashes, [None, Some(*blake3::hash(&long).as_bytes()), None]);
 }
 
 #[test]

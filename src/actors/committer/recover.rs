@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     waiting::Waiting,
-    writer::{CHECKPOINT_KEY, LogWriter, Subject, extent},
+    writer::{CHECKPOINT_KEY, KEPT_SUBJECTS, LogWriter, Subject, extent},
 };
 use crate::{
     actors::storage::{
@@ -47,11 +47,11 @@ impl LogWriter {
         })?;
         writer.load_waiting(&txn)?;
         tracing::debug!(events = writer.next, replayed, "recovered the log");
-        // Whoever follows a log sees what is durable, no more and no less.
-        for (id, subject) in &writer.subjects {
-            if let Some(log) = store.known_log(*id) {
-                log.publish(Some(subject.head.number), extent(&subject.head));
-            }
+        // Whoever follows a log sees what is durable, no more and no less. All logs that are followed are asked about, not
+        // only those behind the checkpoint: the checkpoint may have been part of the commit that was interrupted.
+        for log in store.known_logs() {
+            writer.load(&txn, log.id)?;
+            writer.announce(&log);
         }
         Ok(writer)
     }
@@ -72,6 +72,17 @@ impl LogWriter {
             from = number.0.checked_add(1).map(SubjectNumber);
         }
         Ok(())
+    }
+
+    /// Forgets the heads that can be read again: those that are as on disk, of subjects that nobody holds and of which
+    /// no event waits. So memory follows the subjects in use, not those that ever were.
+    pub(crate) fn evict(&mut self) {
+        self.store.forget_unused_logs();
+        let store = &self.store;
+        self.subjects.retain(|id, subject| {
+            subject.dirty || subject.touched || !subject.waiting.is_empty() || store.known_log(*id).is_some()
+        });
+        self.evict_at = self.subjects.len().saturating_mul(2).max(KEPT_SUBJECTS);
     }
 
     /// Brings the subject's head into memory.

@@ -9,7 +9,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-use super::writer::{Batch, LogWriter, Outcome, Submission};
+use super::writer::{Batch, LogWriter, Outcome, Reply, Submission};
 use crate::actors::{
     fault::fault_point,
     storage::{StorageError, Store},
@@ -155,7 +155,7 @@ impl Loop {
         match self.attempt(&group) {
             Attempt::Committed(outcomes) => {
                 for (submission, outcome) in group.into_iter().zip(outcomes) {
-                    (submission.reply)(Ok(outcome));
+                    answer(submission.reply, Ok(outcome));
                 }
             }
             Attempt::Failed(error) if group.len() > 1 && self.store.poisoned().is_none() => {
@@ -165,7 +165,7 @@ impl Loop {
             Attempt::Failed(error) => {
                 for submission in group {
                     submission.log.publish_token(submission.token);
-                    (submission.reply)(Err(error.clone()));
+                    answer(submission.reply, Err(error.clone()));
                 }
             }
             Attempt::Panicked => self.commit_each(group),
@@ -182,7 +182,7 @@ impl Loop {
                     attempt = self.attempt(one);
                 }
             }
-            let answer = match attempt {
+            let result = match attempt {
                 Attempt::Committed(mut outcomes) => Ok(outcomes.pop().unwrap_or(Outcome::Done)),
                 Attempt::Failed(error) => Err(error),
                 Attempt::Panicked => Err(StorageError::Engine {
@@ -191,7 +191,7 @@ impl Loop {
                 }),
             };
             submission.log.publish_token(submission.token);
-            (submission.reply)(answer);
+            answer(submission.reply, result);
         }
     }
 
@@ -245,7 +245,12 @@ impl Loop {
         if let Err(error) = store.extend_data_file() {
             tracing::warn!(%error, "the data file could not be brought to its full length");
         }
-        drop(self.writer.publish());
+        for log in self.writer.publish() {
+            // Who sent a batch hears of it by the answer. What an opening let in is nobody's batch.
+            if group.iter().any(|submission| matches!(submission.batch, Batch::Open) && submission.log.id == log.id) {
+                log.tell_grown();
+            }
+        }
         for submission in group {
             if matches!(submission.batch, Batch::Open) {
                 self.writer.announce(&submission.log);
@@ -284,16 +289,22 @@ impl Loop {
     }
 
     fn release_due(&mut self) {
-        let now_ms = (self.wall)();
-        if self.store.poisoned().is_some() || !self.writer.has_due(now_ms) {
+        if self.store.poisoned().is_some() {
             return;
         }
         let result = catch_unwind(AssertUnwindSafe(|| {
+            let now_ms = (self.wall)();
+            if !self.writer.has_due(now_ms) {
+                return Ok(());
+            }
             let store = Arc::clone(&self.store);
             let mut txn = store.env.write()?;
             self.writer.release_all_held(&mut txn, now_ms)?;
             self.writer.finish(&mut txn)?;
             store.commit(txn)?;
+            if let Err(error) = store.extend_data_file() {
+                tracing::warn!(%error, "the data file could not be brought to its full length");
+            }
             // No batch is acknowledged for these events, so their subjects' pipelines are woken from here.
             for log in self.writer.publish() {
                 log.tell_grown();
@@ -321,6 +332,9 @@ impl Loop {
             self.writer.write_checkpoint(&mut txn)?;
             self.store.commit(txn)
         });
+        if let Err(error) = self.store.extend_data_file() {
+            tracing::warn!(%error, "the data file could not be brought to its full length");
+        }
         // Without it the next start replays more of the log, and nothing else.
         if let Err(error) = result {
             tracing::warn!(%error, "the last checkpoint could not be written");
@@ -340,8 +354,19 @@ impl Batch {
     }
 }
 
+/// Answers, whatever the answer wakes: a future's waker is code of others, and must not end this thread.
+fn answer(reply: Reply, result: Result<Outcome, StorageError>) {
+    if catch_unwind(AssertUnwindSafe(|| reply(result))).is_err() {
+        tracing::error!("what waited for a commit panicked when it was woken");
+    }
+}
+
 fn publish_tokens(group: &[Submission]) {
     for submission in group {
         submission.log.publish_token(submission.token);
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

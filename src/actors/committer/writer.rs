@@ -1,6 +1,6 @@
 //! Appending to the log within one transaction.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::{ingest::IngestOutcome, waiting::Waiting};
 use crate::{
     actors::{
-        bus::{Acknowledged, Chunk, PublishError},
+        bus::{Acknowledged, Chunk, Entry, PublishError},
         fault::fault_point,
         storage::{
             StorageError, Store,
@@ -23,14 +23,18 @@ use crate::{
     wire::{
         clock::Clock,
         frame::{self, FrameError},
-        id::{Dot, SubjectId, XaeroID},
+        hash_many::HashMany,
+        id::{Dot, EventId, SubjectId, XaeroID},
         limits::MAX_DEPS,
-        record::Record,
+        record::{Preimages, Record},
     },
 };
 
 /// Heads are written out after so many events: how much of the log a start may have to replay.
 pub(crate) const CHECKPOINT_EVENTS: u64 = 65_536;
+
+/// Heads that are kept in memory without a look whether they are still of use: a few megabytes.
+pub(crate) const KEPT_SUBJECTS: usize = 4_096;
 
 /// Key of the checkpoint in the meta table.
 pub(crate) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
@@ -75,6 +79,26 @@ pub(crate) struct LocalBatch {
     pub(crate) own: XaeroID,
     /// Indexes of the events that are refused, ascending, and why.
     pub(crate) refused: Vec<(usize, PublishError)>,
+    /// BLAKE3 of each payload, which the ids of the receipts are made of; empty where there are no receipts.
+    pub(crate) payload_hashes: Vec<[u8; 32]>,
+}
+
+impl LocalBatch {
+    /// Hashes the payloads, where anybody wants to know the ids.
+    pub(crate) fn new(chunk: Arc<Chunk>, own: XaeroID, refused: Vec<(usize, PublishError)>) -> Self {
+        static HASH: OnceLock<HashMany> = OnceLock::new();
+        let payload_hashes = if chunk.receipts.is_some() {
+            let payloads: Vec<&[u8]> = chunk.entries.iter().map(unhashed).collect();
+            let mut hashes = HASH.get_or_init(HashMany::plain).all(&payloads);
+            for (hash, entry) in hashes.iter_mut().zip(&chunk.entries) {
+                *hash = entry.payload_hash.unwrap_or(*hash);
+            }
+            hashes
+        } else {
+            Vec::new()
+        };
+        Self { chunk, own, refused, payload_hashes }
+    }
 }
 
 /// What became of a submission.
@@ -98,9 +122,13 @@ pub(crate) struct LogWriter {
     pub(crate) checkpoint: u64,
     /// The number of the next new subject.
     pub(crate) next_number: u32,
+    /// With so many heads in memory, those that are of no use are forgotten.
+    pub(super) evict_at: usize,
     /// The block being filled; its first entry has position `next - block.count()`.
     block: BlockBuilder,
     scratch: Vec<u8>,
+    /// Of the events whose ids are wanted.
+    preimages: Preimages,
     /// Subjects that this transaction touched.
     touched: Vec<SubjectId>,
     /// Which node this is, for the fault points of tests.
@@ -129,8 +157,10 @@ impl LogWriter {
             next: 0,
             checkpoint: 0,
             next_number: 0,
+            evict_at: KEPT_SUBJECTS,
             block: BlockBuilder::default(),
             scratch: Vec::new(),
+            preimages: Preimages::default(),
             touched: Vec::new(),
         }
     }
@@ -212,9 +242,9 @@ impl LogWriter {
                 results.push(Err(refusal(&error)));
                 continue;
             }
-            if wanted {
-                let hash = entry.payload_hash.map_or_else(|| blake3::hash(record.payload), Into::into);
-                results.push(Ok(Acknowledged { author, seq: record.dot.seq, id: record.id(&hash) }));
+            if let Some(hash) = batch.payload_hashes.get(index) {
+                self.preimages.push(&record, hash);
+                results.push(Ok(Acknowledged { author, seq: record.dot.seq, id: EventId::from([0; 32]) }));
             }
             let rows = head.apply_at(slot, position, record.dot, clock, deps.iter().copied());
             let (number, waits) = (head.number, !subject.waiting.is_empty());
@@ -225,6 +255,9 @@ impl LogWriter {
             }
         }
         fault_point!(self.scope, "committer.after_put");
+        for (acknowledged, id) in results.iter_mut().flatten().zip(self.preimages.take_ids()) {
+            acknowledged.id = id;
+        }
         Ok(results)
     }
 
@@ -275,6 +308,9 @@ impl LogWriter {
         self.flush(txn)?;
         if self.next.saturating_sub(self.checkpoint) >= CHECKPOINT_EVENTS {
             self.write_checkpoint(txn)?;
+            self.evict();
+        } else if self.subjects.len() >= self.evict_at {
+            self.evict();
         }
         Ok(())
     }
@@ -331,6 +367,11 @@ impl LogWriter {
 /// How far the log of this head reaches.
 pub(crate) const fn extent(head: &Head) -> Extent {
     Extent { count: head.count, last: head.last }
+}
+
+/// The payload, unless its sender has hashed it.
+fn unhashed(entry: &Entry) -> &[u8] {
+    if entry.payload_hash.is_some() { &[] } else { &entry.event.evt.data }
 }
 
 fn index_rows(

@@ -55,6 +55,13 @@ pub(super) fn open_directory(dir: &Path) -> Result<(), KeyringError> {
     }
 }
 
+/// A directory among the keys, made if there is none.
+pub(super) fn open_subdirectory(dir: &Path, name: &str) -> Result<PathBuf, KeyringError> {
+    let path = dir.join(name);
+    open_directory(&path)?;
+    Ok(path)
+}
+
 /// The names that have a file here, in no order. Files that a crash left half written are removed on the way.
 pub(super) fn names(dir: &Path) -> Result<Vec<String>, KeyringError> {
     let failed = || io_error("list the key directory", dir);
@@ -100,8 +107,13 @@ fn read(file: File, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
 ///
 /// The caller has made sure that the name is free, and keeps others from taking it meanwhile.
 pub(super) fn write_new(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), KeyringError> {
-    let temporary = dir.join(format!("{TEMPORARY}{name}"));
-    let path = path_of(dir, name);
+    write_new_as(dir, &format!("{name}{ENDING}"), bytes)
+}
+
+/// As [`write_new`], under a file name of the caller's.
+pub(super) fn write_new_as(dir: &Path, file_name: &str, bytes: &[u8]) -> Result<(), KeyringError> {
+    let temporary = dir.join(format!("{TEMPORARY}{file_name}"));
+    let path = dir.join(file_name);
     let written = write_synced(&temporary, bytes, OpenOptions::new().create(true).truncate(true))
         .map_err(io_error("write the key file", &temporary))
         .and_then(|()| fs::rename(&temporary, &path).map_err(io_error("rename the key file to", &path)));

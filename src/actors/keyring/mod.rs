@@ -5,6 +5,7 @@
 //!
 //! - [`Keyring`] finds, makes, imports and exports identities, and hands out signers.
 //! - A name is checked by [`check`]: it is a file name on every system.
+//! - [`Succession`] is what keeps a copied directory from writing under the same keys as its original.
 //! - `file` is where the disk is touched: permissions, and a write that is whole or not there at all.
 //!
 //! # What holds
@@ -20,7 +21,9 @@ mod error;
 mod file;
 mod name;
 mod ring;
+mod succession;
 
 pub use error::KeyringError;
 pub use name::{MAX_NAME_CHARS, check};
 pub use ring::{Keyring, OWN_NAME};
+pub use succession::Succession;

@@ -199,6 +199,32 @@ impl Keyring {
         self.add(name, &identity)
     }
 
+    /// The secret of a local writer, tried out.
+    pub(super) fn secret(&self, id: XaeroID) -> Result<SecretIdentity, KeyringError> {
+        self.load(&*self.entry(id)?)
+    }
+
+    /// Where the keys lie.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The name stands for another writer from now on, whose file is in place.
+    pub(super) fn replace(&self, name: &str, old: XaeroID, new: &PublicKey) {
+        let entry = Arc::new(Entry::new(name, new.clone()));
+        let mut index = self.index_mut();
+        index.by_id.remove(&old);
+        index.by_id.insert(entry.id, Arc::clone(&entry));
+        index.by_name.insert(name.to_owned(), entry);
+    }
+
+    /// The name stands for nobody in this process any more; its file stays.
+    pub(super) fn forget(&self, name: &str, id: XaeroID) {
+        let mut index = self.index_mut();
+        index.by_id.remove(&id);
+        index.by_name.remove(name);
+    }
+
     fn generate(&self, name: &str) -> Result<XaeroID, KeyringError> {
         self.add(name, &SecretIdentity::generate().map_err(KeyringError::Generate)?)
     }

@@ -10,6 +10,7 @@
 //!   since LMDB trusts them.
 //! * [`block`] is the layout of the log: the frames of one commit, packed, each with its links.
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
+//! * [`home`] notices that the directory is a copy of another.
 //! * [`reader`] finds events by subject and ordinal, and by author and sequence number.
 //! * [`open`] puts these together into a [`Store`].
 //!
@@ -23,6 +24,7 @@
 pub(crate) mod block;
 pub mod error;
 pub(crate) mod head;
+pub(crate) mod home;
 pub(crate) mod keys;
 pub(crate) mod lmdb;
 pub(crate) mod lock;

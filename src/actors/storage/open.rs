@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct Store {
     logs: Mutex<HashMap<SubjectId, Weak<SubjectLog>>>,
     poison: OnceLock<String>,
     _lock: DirLock,
+    // Last: whoever waits at its other end learns that the lock is gone.
+    _held: Option<mpsc::Sender<()>>,
 }
 
 /// What readers know of one subject's log, and who shares it with the committer.
@@ -56,8 +59,8 @@ pub(crate) struct Published {
 }
 
 impl Store {
-    /// Opens `dir`, and makes it where it is absent.
-    pub(crate) fn open(dir: &Path, map_size: usize) -> Result<Arc<Self>, StorageError> {
+    /// Opens `dir`, and makes it where it is absent. `held` is dropped when the directory is free again.
+    pub(crate) fn open(dir: &Path, map_size: usize, held: Option<mpsc::Sender<()>>) -> Result<Arc<Self>, StorageError> {
         create(dir)?;
         let lock = DirLock::take(dir)?;
         preflight::format(dir)?;
@@ -75,7 +78,12 @@ impl Store {
             logs: Mutex::default(),
             poison: OnceLock::new(),
             _lock: lock,
+            _held: held,
         }))
+    }
+
+    pub(super) const fn data_file(&self) -> &File {
+        &self.data_file
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -102,6 +110,11 @@ impl Store {
     /// The shared part of a subject's log, if anybody holds it.
     pub(crate) fn known_log(&self, id: SubjectId) -> Option<Arc<SubjectLog>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).get(&id).and_then(Weak::upgrade)
+    }
+
+    /// The shared parts of all logs that somebody holds.
+    pub(crate) fn known_logs(&self) -> Vec<Arc<SubjectLog>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).values().filter_map(Weak::upgrade).collect()
     }
 
     /// Forgets the logs that nobody holds.

@@ -65,6 +65,8 @@ pub(crate) struct Follower {
     counts: Counts,
     ending: Mutex<Ending>,
     ended: Condvar,
+    /// Whether nothing more will come out of the pipeline, and only the sink still has something to pass on.
+    finishing: AtomicBool,
     this: Weak<Self>,
 }
 
@@ -79,7 +81,7 @@ enum Host {
 /// What the next turn is to begin with.
 #[derive(Default)]
 struct Orders {
-    /// These sources are to read the log; with how many events it had when that was decided: what comes after is new.
+    /// These sources are to read the log, which had so many events when that was decided.
     logs: Vec<(usize, LogSource, u64)>,
     /// The pipeline is to be made anew, from what is durable.
     restart: bool,
@@ -141,6 +143,7 @@ impl Follower {
             counts: Counts::default(),
             ending: Mutex::new(Ending::Not),
             ended: Condvar::new(),
+            finishing: AtomicBool::new(false),
             this: Weak::clone(this),
         });
         for (source, core) in follower.cores.iter().enumerate() {
@@ -182,7 +185,7 @@ impl Follower {
 
     /// From now on this source reads the log.
     pub(crate) fn read_log(&self, source: usize, log: LogSource) {
-        // Counted here, not at the turn that obeys: by then there may be events that came after the subscription.
+        // Counted here and not at the next turn: what becomes durable in between is for this pipeline.
         let count = log.log.count();
         self.orders().logs.push((source, log, count));
         if self.is_batch() && source == 0 {
@@ -205,14 +208,18 @@ impl Follower {
 
     /// Takes a chunk for a source that works in memory.
     pub(crate) fn offer(&self, source: usize, chunk: Arc<Chunk>) {
-        let Some(queue) = self.queues.get(source) else { return };
+        let Some(queue) = self.queues.get(source).filter(|_| !self.takes_no_more()) else { return };
         let dropped = queue.push(chunk);
         self.note_dropped(dropped);
     }
 
     /// Whether the source in memory can take a chunk. One that drops what is too much always can.
     pub(crate) fn has_room(&self, source: usize) -> bool {
-        self.has_ended() || self.queues.get(source).is_none_or(MemoryQueue::has_room)
+        self.takes_no_more() || self.queues.get(source).is_none_or(MemoryQueue::has_room)
+    }
+
+    fn takes_no_more(&self) -> bool {
+        self.finishing.load(Ordering::Acquire) || self.has_ended()
     }
 
     /// How far the subscriber is behind.
@@ -230,6 +237,8 @@ impl Follower {
     /// Ends the subscription now: what has not been delivered is not.
     pub(crate) fn cancel(&self) {
         self.set_ended();
+        // One more turn, which closes the sink: a stream's reader waits for that.
+        self.wake();
     }
 
     /// Ends the subscription when everything that is there has been passed on.
@@ -280,8 +289,8 @@ impl Follower {
 
     /// Has the follower woken at a deadline of its pipeline.
     fn wake_at(&self, deadline: Instant) {
-        if let (Some(pool), Some(this)) = (self.pool.upgrade(), self.this.upgrade()) {
-            pool.at(deadline, this);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.at(deadline, Arc::new(Alarm { follower: Weak::clone(&self.this), scheduled: Scheduled::new() }));
         }
     }
 
@@ -302,10 +311,29 @@ impl Task for Follower {
     fn run(self: Arc<Self>, worker: &Worker<'_>) {
         let hosted = matches!(*self.host.lock().unwrap_or_else(PoisonError::into_inner), Host::Batch(_));
         if hosted {
-            // A timer of the pool: the pipeline itself runs elsewhere.
+            // It was queued here before the batch actor took it over.
             self.wake();
         } else if self.turn() {
             worker.schedule(self);
+        }
+    }
+}
+
+/// Wakes a follower when its time has come. The pool keeps it until then, so it must not keep the follower: that may have
+/// ended long before, and with it goes what the user's closures hold.
+struct Alarm {
+    follower: Weak<Follower>,
+    scheduled: Scheduled,
+}
+
+impl Task for Alarm {
+    fn scheduled(&self) -> &Scheduled {
+        &self.scheduled
+    }
+
+    fn run(self: Arc<Self>, _: &Worker<'_>) {
+        if let Some(follower) = self.follower.upgrade() {
+            follower.wake();
         }
     }
 }

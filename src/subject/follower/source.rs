@@ -36,7 +36,7 @@ pub(super) enum Feed {
         source: LogSource,
         /// The ordinal of the next event.
         next: u64,
-        /// Up to here it is history, of which a fold says nothing until it has all of it.
+        /// Up to here it is history: a fold says nothing until it has all of it, and nothing of it is dropped.
         history: u64,
         /// Up to here events only tell what their authors had seen: a snapshot has them already.
         covered: u64,

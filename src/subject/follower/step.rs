@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Ending, Feed, Follower, LogSource, Sink, context::SourceContexts, moment, options::Overflow, sink::panic_message,
+    Ending, Feed, Follower, Sink, context::SourceContexts, moment, options::Overflow, sink::panic_message,
     source::dot_of, tick,
 };
 use crate::{
@@ -103,23 +103,28 @@ impl Follower {
             self.set_ended();
             return Ok(false);
         }
-        let mut more = false;
+        // Asked before anything is read. What became durable before the end was ordered is then read by this turn; where
+        // the order comes during the turn, it wakes the follower for another one.
+        let is_ending = *self.ending() == Ending::WhenDone;
+        let (mut more, mut is_blocked) = (false, false);
         for _ in 0..READS {
-            if !inner.sink.as_ref().is_some_and(|sink| sink.is_ready()) {
-                // Whoever makes room wakes the follower.
+            is_blocked = !inner.sink.as_ref().is_some_and(|sink| sink.is_ready());
+            if is_blocked || inner.pipeline.finished() {
+                // Whoever makes room wakes the follower. Until then nobody knows whether there is more.
                 break;
             }
             more = false;
             for source in 0..inner.feeds.len() {
                 more |= self.read(inner, source)?;
             }
-            if inner.pipeline.finished() {
-                self.set_ended();
-                return Ok(false);
-            }
             if !more {
                 break;
             }
+        }
+        if inner.pipeline.finished() {
+            self.report(inner);
+            self.end_if_drained(inner);
+            return Ok(false);
         }
         self.drive(inner, |pipeline, contexts, sink, now| {
             if pipeline.deadline().is_some_and(|due| due <= now) {
@@ -130,68 +135,81 @@ impl Follower {
         self.save(inner);
         self.set_alarm(inner);
         let is_ready = inner.sink.as_ref().is_some_and(|sink| sink.is_ready());
-        if !more && is_ready && *self.ending() == Ending::WhenDone {
+        if is_ending && !more && !is_blocked && is_ready {
             self.drive(inner, |pipeline, contexts, sink, now| pipeline.finish(now, contexts, sink))?;
             self.report(inner);
-            if inner.sink.as_ref().is_none_or(|sink| sink.is_drained()) {
-                self.set_ended();
-            }
+            self.end_if_drained(inner);
         }
         Ok(more && is_ready)
+    }
+
+    /// Nothing more will come out of the pipeline: ends the subscription, or leaves that to the turn that follows when the
+    /// sink has passed on the last event.
+    fn end_if_drained(&self, inner: &Inner) {
+        if inner.sink.as_ref().is_none_or(|sink| sink.is_drained()) {
+            self.set_ended();
+        } else if !self.finishing.swap(true, Ordering::AcqRel) {
+            // What comes now is not for this pipeline, and what it has not taken holds nobody up.
+            self.cores.iter().for_each(|core| core.pump_memory());
+        }
     }
 
     /// Does what was ordered since the last turn.
     fn obey(&self, inner: &mut Inner) -> Result<(), Failure> {
         let orders = mem::take(&mut *self.orders());
         if orders.restart {
-            inner.pipeline = self.spec.instantiate();
-            inner.catching_up = false;
-            inner.alarm = None;
-            let feeds = mem::take(&mut inner.feeds);
-            inner.contexts = SourceContexts::new(inner.subjects.clone());
-            inner.feeds = feeds
-                .into_iter()
-                .enumerate()
-                .map(|(source, feed)| match feed {
-                    Feed::Log { source: log, next, .. } => self.feed_from_log(&mut inner.contexts, source, log, next),
-                    memory @ Feed::Memory { .. } => memory,
-                })
-                .collect();
+            self.start_anew(inner);
             self.begin_history(inner)?;
         }
         if !orders.logs.is_empty() {
-            if self.is_batch() {
-                // What it folded in memory is not part of the subject's state.
-                inner.pipeline = self.spec.instantiate();
-            }
             for (source, log, count) in orders.logs {
-                if !self.is_batch() {
-                    // What was sent in memory comes first.
-                    while self.read_memory(inner, source)? {}
-                }
-                let scans = self.spec.scan_windows().get(source).copied().flatten().is_some();
-                let first = if scans || self.options.from_start { 0 } else { count };
-                let feed = self.feed_from_log(&mut inner.contexts, source, log, first);
+                // What was sent in memory comes first; what a fold made of it is not part of the subject's state.
+                while !self.has_ended() && !inner.pipeline.finished() && self.read_memory(inner, source)? {}
+                let from_start = self.options.from_start
+                    || self.spec.scan_windows().get(source).is_some_and(|window| window.is_some());
+                let next = if from_start { 0 } else { count };
                 if let Some(slot) = inner.feeds.get_mut(source) {
-                    *slot = feed;
+                    *slot = Feed::Log { source: log, next, history: 0, covered: 0 };
                 }
+            }
+            if self.is_batch() {
+                // The sources that read their logs already were folded into the state that goes.
+                self.start_anew(inner);
+            } else {
+                self.rewind(inner);
             }
             self.begin_history(inner)?;
         }
         Ok(())
     }
 
-    /// A feed from the log, from `next` on; a fold begins at the beginning in any case.
-    fn feed_from_log(&self, contexts: &mut SourceContexts, source: usize, log: LogSource, next: u64) -> Feed {
-        let count = log.log.count();
-        let folds = self.spec.folds().get(source).copied().unwrap_or(false);
-        contexts.read_log(source, folds);
-        let next = if folds { 0 } else { next };
-        self.set_next(source, next);
-        if let Some(place) = self.places.get(source) {
-            *place.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&log.log));
+    /// Makes the pipeline anew. What was folded is to be read again.
+    fn start_anew(&self, inner: &mut Inner) {
+        inner.pipeline = self.spec.instantiate();
+        inner.catching_up = false;
+        inner.alarm = None;
+        inner.contexts = SourceContexts::new(inner.subjects.clone());
+        self.rewind(inner);
+    }
+
+    /// Has the sources that come to a fold read their logs from the beginning, and notes for all how much of their logs
+    /// is history.
+    fn rewind(&self, inner: &mut Inner) {
+        let folds = self.spec.folds();
+        for (source, feed) in inner.feeds.iter_mut().enumerate() {
+            let Feed::Log { source: log, next, history, covered } = feed else { continue };
+            let folds = folds.get(source).copied().unwrap_or(false);
+            inner.contexts.read_log(source, folds);
+            if folds {
+                *next = 0;
+            }
+            *covered = 0;
+            *history = log.log.count();
+            if let Some(place) = self.places.get(source) {
+                place.next.store(*next, Ordering::Relaxed);
+                *place.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&log.log));
+            }
         }
-        Feed::Log { source: log, next, history: if folds { count } else { 0 }, covered: 0 }
     }
 
     fn set_next(&self, source: usize, next: u64) {
@@ -306,7 +324,8 @@ impl Follower {
         let folds = self.spec.folds().get(source).copied().unwrap_or(false);
         let count = log.log.count();
         let capacity = u64::try_from(self.options.capacity).unwrap_or(u64::MAX);
-        if self.options.overflow == Overflow::DropOldest && !folds && *history == 0 {
+        // History was asked for, so none of it is too much.
+        if self.options.overflow == Overflow::DropOldest && !folds && *next >= *history {
             let behind = count.saturating_sub(*next);
             let excess = behind.saturating_sub(capacity);
             *next = next.saturating_add(excess);
@@ -443,7 +462,7 @@ impl Follower {
         }
     }
 
-    #[cfg(debug_assertions)]
+    /// What the fault points go by. Release builds look at it while compiling only.
     fn scope(&self) -> &str {
         self.cores.first().map_or("", |core| &core.name)
     }

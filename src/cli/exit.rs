@@ -1,0 +1,120 @@
+//! How the command can end: the exit codes, and the messages that go with them.
+
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use xaeroflux::{Error, KeyringError, PublishError, StorageError};
+
+/// The exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All that was asked for is done.
+    Done = 0,
+    /// Some lines of the input were refused, and are named on standard error; the others were published.
+    Refused = 1,
+    /// The arguments make no sense, or a name in them breaks a rule. Nothing was done.
+    Usage = 2,
+    /// Another process has the data directory. Nothing was done.
+    Busy = 3,
+    /// The data directory cannot be opened, read or written, is full, or is damaged.
+    Storage = 4,
+    /// There is no identity of this name, or there is one already, or its key cannot be used.
+    Identity = 5,
+    /// Standard input could not be read, or standard output not be written.
+    Streams = 6,
+    /// The engine failed, or the demo did not end in the states that it should.
+    Failed = 7,
+    /// Interrupted by a signal before it was done: 128 + 2, as shells have it.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An end before all was done: the exit code, and what to tell.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    message: String,
+    /// Whether it is that nobody reads our output any more.
+    closed_output: bool,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, message: message.to_string(), closed_output: false }
+    }
+
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Standard input could not be read.
+    pub fn input(error: &io::Error) -> Self {
+        Self::new(Exit::Streams, format_args!("standard input could not be read: {error}"))
+    }
+
+    /// Whether it is that nobody reads our output any more.
+    pub const fn is_closed_output(&self) -> bool {
+        self.closed_output
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// All other input and output than that of the standard streams is the library's, which has errors of its own.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self {
+            closed_output: error.kind() == io::ErrorKind::BrokenPipe,
+            ..Self::new(Exit::Streams, format_args!("standard output could not be written: {error}"))
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match &error {
+            Error::Name(_) => Exit::Usage,
+            Error::Storage(StorageError::InUse { .. }) => Exit::Busy,
+            Error::Storage(_) | Error::NoDataDir => Exit::Storage,
+            Error::Keyring(error) => match **error {
+                KeyringError::BadName { .. } => Exit::Usage,
+                _ => Exit::Identity,
+            },
+            Error::Publish(error) => of_publish(error),
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// The exit code for an event that was not published. All but [`Exit::Refused`] hold for the events after it as well.
+pub const fn of_publish(error: &PublishError) -> Exit {
+    match error {
+        PublishError::PayloadTooLarge { .. } => Exit::Refused,
+        PublishError::InvalidSubject(_) => Exit::Usage,
+        PublishError::UnknownAuthor { .. } | PublishError::Identity(_) => Exit::Identity,
+        PublishError::StorageFull { .. }
+        | PublishError::DiskFull
+        | PublishError::Poisoned { .. }
+        | PublishError::Storage(_) => Exit::Storage,
+        _ => Exit::Failed,
+    }
+}
+
+/// Tells an error on standard error. That nobody listens there is no reason to panic.
+pub fn complain(what: &dyn fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "error: {what}");
+}

@@ -1,0 +1,80 @@
+//! Standard output: JSON Lines, or text for people.
+
+use std::{
+    fmt,
+    io::{self, IsTerminal as _, StdoutLock, Write as _},
+};
+
+use serde::Serialize;
+
+/// Most bytes of one write, unless a single line is longer. A pipe takes a write of this size (`PIPE_BUF` on Linux) whole
+/// or not at all, so that a process that is killed in the middle leaves no half of a line to whoever reads.
+const WRITE_BYTES: usize = 4_096;
+
+/// Standard output. Lines are gathered: what is to be seen at once has to be [flushed](Output::flush).
+pub struct Output {
+    json: bool,
+    asked_for: bool,
+    out: StdoutLock<'static>,
+    /// Whole lines that are not written yet.
+    lines: Vec<u8>,
+}
+
+impl Output {
+    /// JSON Lines where asked for, or where nobody sits in front of it.
+    pub fn new(json: bool) -> Self {
+        let out = io::stdout();
+        Self { json: json || !out.is_terminal(), asked_for: json, out: out.lock(), lines: Vec::new() }
+    }
+
+    /// Whether lines are for programs.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether `--json` was given.
+    pub const fn was_json_asked_for(&self) -> bool {
+        self.asked_for
+    }
+
+    /// Writes a line: the value as JSON for programs, the text for people.
+    pub fn line(&mut self, value: &impl Serialize, text: impl fmt::Display) -> io::Result<()> {
+        if self.json { self.json(value) } else { self.text(text) }
+    }
+
+    /// Writes a value as a line of JSON.
+    pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let before = self.lines.len();
+        serde_json::to_writer(&mut self.lines, value)?;
+        self.end_line(before)
+    }
+
+    /// Writes text as a line.
+    pub fn text(&mut self, text: impl fmt::Display) -> io::Result<()> {
+        let before = self.lines.len();
+        write!(self.lines, "{text}")?;
+        self.end_line(before)
+    }
+
+    /// Has everything so far on its way.
+    pub fn flush(&mut self) -> io::Result<()> {
+        let written = self.out.write_all(&self.lines).and_then(|()| self.out.flush());
+        // What could not be written is not tried again.
+        self.lines.clear();
+        written
+    }
+
+    /// A line was added to those `before` bytes that were there.
+    fn end_line(&mut self, before: usize) -> io::Result<()> {
+        self.lines.push(b'\n');
+        if self.lines.len() <= WRITE_BYTES {
+            return Ok(());
+        }
+        let line = self.lines.split_off(before);
+        if before > 0 {
+            self.flush()?;
+        }
+        self.lines = line;
+        if self.lines.len() > WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+}

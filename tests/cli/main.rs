@@ -1,0 +1,12 @@
+//! The `xaeroflux` command, as a user runs it: the real binary, each test in a directory of its own.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod demo;
+mod follow;
+mod id;
+mod options;
+mod publish;
+mod receipts;
+mod replay;
+mod state;
+mod support;
