@@ -71,7 +71,7 @@ fn round(dir: &Path, n: u64) {
     }
     while told.recv_timeout(PATIENCE).unwrap() != 10 * i64::try_from(n).unwrap() {}
     // In every order in which an application may let go.
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         drop((plain, filtered, total, unread, set));
         drop(handles);
         drop((subject, other, node));

@@ -230,17 +230,24 @@ fn what_was_sent_in_memory_is_not_in_the_log_and_comes_before_what_is() {
     let node = Node::ephemeral().unwrap();
     let subject = node.subject("s");
     let (tell, told) = mpsc::channel();
-    let _subscription = subject.subscribe(move |event| tell.send(event.evt.data).unwrap());
-    for n in 0..100 {
+    let (release, released) = mpsc::channel::<()>();
+    let _subscription = subject.subscribe(move |event| {
+        tell.send(event.evt.data).unwrap();
+        // It is held up in its first event, so that the others wait in memory when the subject becomes durable.
+        let _ = released.recv();
+    });
+    for n in 0..3_000 {
         subject.data.sink.tx.send(event(n)).unwrap();
     }
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), 0_u32.to_le_bytes());
     let _handle = subject.run().unwrap();
-    for n in 100..200 {
+    for n in 3_000..3_100 {
         subject.data.sink.tx.send(event(n)).unwrap();
     }
-    let receipt = subject.publish(event(200)).wait().unwrap();
-    assert_eq!(receipt.seq, 101, "the first hundred are not in the log");
-    for n in 0..=200_u32 {
+    let receipt = subject.publish(event(3_100)).wait().unwrap();
+    assert_eq!(receipt.seq, 101, "what was sent before is not in the log");
+    drop(release);
+    for n in 1..=3_100_u32 {
         assert_eq!(told.recv_timeout(PATIENCE).unwrap(), n.to_le_bytes(), "in order, none lost, none twice");
     }
 }

@@ -48,7 +48,8 @@ pub struct Node {
 
 /// What a node is made of, open or not.
 pub(crate) struct NodeShared {
-    options: Options,
+    /// Where it is, and how it is opened: the newest builder decides, when the directory is not open.
+    options: Mutex<Options>,
     /// Whether it is the default node, whose directory the environment may name.
     is_default: bool,
     engine: Mutex<Weak<Engine>>,
@@ -57,6 +58,7 @@ pub(crate) struct NodeShared {
     _temporary: Option<tempfile::TempDir>,
 }
 
+#[derive(Clone)]
 struct Options {
     /// `None`: the default node's directory, found out when it is needed.
     dir: Option<PathBuf>,
@@ -314,7 +316,8 @@ impl Node {
         let wanted = shared.dir()?.canonicalize().ok();
         let known = open.iter().find(|(dir, _)| Some(dir) == wanted.as_ref()).and_then(|(_, known)| known.upgrade());
         if let Some(known) = known {
-            let engine = known.engine()?;
+            // It may be there only because of a subject handle, or for one moment more: then it is opened as asked now.
+            let engine = known.engine_with(Some(shared.options()))?;
             return Ok(Self { shared: known, _engine: engine });
         }
         let engine = shared.engine()?;
@@ -328,31 +331,46 @@ impl Node {
 
 impl NodeShared {
     fn new(options: Options, temporary: Option<tempfile::TempDir>) -> Self {
+        let options = Mutex::new(options);
         Self { options, is_default: false, engine: Mutex::default(), subjects: Mutex::default(), _temporary: temporary }
+    }
+
+    fn options(&self) -> Options {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The node's engine, opened if it is not.
     pub(crate) fn engine(&self) -> Result<Arc<Engine>, Error> {
+        self.engine_with(None)
+    }
+
+    /// As [`engine`](Self::engine); where it is not open, from now on with the map size and the clock of these options.
+    fn engine_with(&self, options: Option<Options>) -> Result<Arc<Engine>, Error> {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = engine.upgrade() {
             return Ok(engine);
         }
-        let opened = Engine::open(&self.dir()?, self.options.map_size, Arc::clone(&self.options.wall))?;
+        if let Some(new) = options {
+            let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
+            (options.map_size, options.wall) = (new.map_size, new.wall);
+        }
+        let Options { map_size, wall, .. } = self.options();
+        let opened = Engine::open(&self.dir()?, map_size, wall)?;
         *engine = Arc::downgrade(&opened);
         Ok(opened)
     }
 
     fn dir(&self) -> Result<PathBuf, Error> {
-        match &self.options.dir {
-            Some(dir) if self.is_default => Ok(environment_dir().unwrap_or_else(|| dir.clone())),
-            Some(dir) => Ok(dir.clone()),
+        match self.options().dir {
+            Some(dir) if self.is_default => Ok(environment_dir().unwrap_or(dir)),
+            Some(dir) => Ok(dir),
             None => platform_dir(),
         }
     }
 
     /// The wall clock's milliseconds.
     pub(crate) fn now_ms(&self) -> u64 {
-        (self.options.wall)()
+        (self.options().wall)()
     }
 
     /// The subject with this name, made if it is not there.

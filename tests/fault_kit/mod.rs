@@ -140,7 +140,9 @@ pub fn quiet() {
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let message = info.payload().downcast_ref::<&str>().copied().unwrap_or("");
+            let payload = info.payload();
+            let text = payload.downcast_ref::<&str>().copied();
+            let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("");
             if !message.starts_with("fault point") && !message.starts_with("on purpose") {
                 usual(info);
             }

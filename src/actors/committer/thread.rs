@@ -214,12 +214,14 @@ impl Loop {
                 tracing::error!("the committer panicked; reading back what is durable");
                 self.recover();
                 // A panic after the commit takes nothing back. Before it, nothing of the group is there.
-                if self.committed && self.reannounce(group) {
-                    publish_tokens(group);
-                    Attempt::Committed(std::mem::take(&mut self.staged))
-                } else {
-                    Attempt::Panicked
+                if !self.committed {
+                    return Attempt::Panicked;
                 }
+                if !self.reannounce(group) {
+                    self.store.poison("the log could not be read back after a failure");
+                }
+                publish_tokens(group);
+                Attempt::Committed(std::mem::take(&mut self.staged))
             }
         }
     }

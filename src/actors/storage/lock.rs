@@ -20,7 +20,7 @@ const HOLDER_BYTES: u64 = 200;
 /// Holds the lock until dropped.
 #[derive(Debug)]
 pub(crate) struct DirLock {
-    _file: File,
+    file: File,
 }
 
 impl DirLock {
@@ -47,7 +47,17 @@ impl DirLock {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(text.as_bytes()))
             .map_err(|source| StorageError::io("writing", &path, source))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is being started by another thread has a copy of the descriptor
+        // until it runs its program, and would hold the lock for that long.
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the lock of the data directory goes with its file");
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! * [`lmdb`] is the only module that touches the library. No cursor leaves it, and reads hand out slices that live as
 //!   long as their transaction.
 //! * [`lock`] keeps a second process out, and names the first. [`preflight`] looks at the files before LMDB maps them,
-//!   since LMDB trusts them.
+//!   since LMDB trusts them; [`tail`] tells a file that lost something from one that only lacks free pages.
 //! * [`block`] is the layout of the log: the frames of one commit, packed, each with its links.
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
 //! * [`home`] notices that the directory is a copy of another.
@@ -31,6 +31,7 @@ pub(crate) mod lock;
 pub(crate) mod open;
 pub(crate) mod preflight;
 pub(crate) mod reader;
+mod tail;
 
 pub use error::StorageError;
 pub(crate) use open::Store;

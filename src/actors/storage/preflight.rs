@@ -8,7 +8,7 @@ use std::{fs::File, io::ErrorKind, path::Path};
 
 use memmap2::MmapOptions;
 
-use super::error::StorageError;
+use super::{error::StorageError, tail};
 
 const FORMAT_FILE: &str = "FORMAT";
 
@@ -40,7 +40,12 @@ const NO_PAGE: u64 = u64::MAX;
 /// Checks the format of the directory, and marks a new one with ours.
 pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
     let path = dir.join(FORMAT_FILE);
-    match std::fs::read_to_string(&path) {
+    let read = match std::fs::read_to_string(&path) {
+        // The process that made it died before it wrote it.
+        Ok(text) if text.is_empty() && !dir.join("data.mdb").exists() => Err(ErrorKind::NotFound.into()),
+        read => read,
+    };
+    match read {
         Ok(text) => {
             let first = text.lines().next().unwrap_or("");
             let found = first.trim().strip_prefix(FORMAT_PREFIX).unwrap_or("unknown").to_owned();
@@ -115,13 +120,25 @@ pub(crate) fn data_file(dir: &Path) -> Result<(), StorageError> {
             return Err(damaged(format!("meta page {number}: {what}")));
         }
     }
-    for meta in &metas {
-        let need = meta.last_page.saturating_add(1).saturating_mul(u64::from(meta.page_size));
-        if need > length {
-            return Err(StorageError::Truncated { path, have: length, need });
-        }
+    let [first, second] = &metas;
+    let newest = if second.txn > first.txn { second } else { first };
+    let need = metas.iter().map(Meta::bytes).max().unwrap_or(0);
+    if need <= length {
+        return Ok(());
     }
-    Ok(())
+    let page = u64::from(newest.page_size);
+    let whole = need == newest.bytes()
+        && tail::lacks_free_pages_only(&file, page, newest.free_root, length / page, newest.last_page)
+            .map_err(|source| StorageError::io("reading", &path, source))?;
+    if !whole {
+        return Err(StorageError::Truncated { path, have: length, need });
+    }
+    tracing::info!(length, need, "lengthened a data file whose process died before it could");
+    File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(need))
+        .map_err(|source| StorageError::NotWritable { path, source: source.into() })
 }
 
 /// The fields of a meta page that can be checked.
@@ -148,6 +165,11 @@ impl Meta {
             last_page: eight(LAST_PAGE_AT)?,
             txn: eight(TXN_AT)?,
         })
+    }
+
+    /// Bytes that the file must have.
+    fn bytes(&self) -> u64 {
+        self.last_page.saturating_add(1).saturating_mul(u64::from(self.page_size))
     }
 
     /// Which rule of LMDB's format the page breaks, if any.
