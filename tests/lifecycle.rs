@@ -334,3 +334,17 @@ fn a_stream_that_nobody_reads_does_not_keep_a_subject_from_stopping() {
     assert_eq!(subject.count().unwrap(), 100);
     drop(stream);
 }
+
+#[test]
+fn a_node_writes_under_the_identity_and_within_the_limits_that_it_was_given() {
+    let node = Node::builder().identity("laptop").bus_limits(2, 1 << 20).ephemeral().unwrap();
+    let subject = node.subject("s");
+    assert_eq!(subject.data.sink.tx.capacity(), 2);
+    let handle = subject.run().unwrap();
+    let author = subject.publish(XaeroEvent::new("x", 7)).wait().unwrap().author;
+    assert_eq!(node.find_identity("laptop"), Some(author));
+    assert_eq!(node.own_identity().unwrap(), author);
+    drop(handle);
+    let bad = Node::builder().identity("no/name").ephemeral();
+    assert!(matches!(bad, Err(Error::Keyring(_))), "{bad:?}");
+}

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     actors::{
-        bus::{Bus, BusLimits, Chunk, PublishError},
+        bus::{Bus, Chunk, PublishError},
         pool::{Scheduled, Task, Worker},
     },
     wire::{id::SubjectId, name},
@@ -69,7 +69,7 @@ impl Core {
         let bad = name::check(&name).err();
         let bus = || match &bad {
             Some(error) => Bus::broken(Arc::new(error.clone())),
-            None => Bus::new(BusLimits::default()),
+            None => Bus::new(node.bus_limits()),
         };
         let (data, control) = (bus(), bus());
         let core = Arc::new_cyclic(|this| Self {

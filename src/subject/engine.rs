@@ -62,7 +62,12 @@ impl Engine {
     ///
     /// A directory is one node's, in a process as between processes: two would each number the batches of a subject, and
     /// take the other's numbers for their own.
-    pub(crate) fn open(dir: &Path, map_size: usize, wall: WallClock) -> Result<Arc<Self>, Error> {
+    pub(crate) fn open(
+        dir: &Path,
+        map_size: usize,
+        wall: WallClock,
+        own_name: Option<&str>,
+    ) -> Result<Arc<Self>, Error> {
         static OPEN: Mutex<Option<Directories>> = Mutex::new(None);
         let lock = || OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let canonical = |dir: &Path| dir.canonicalize().or_else(|_| std::path::absolute(dir)).unwrap_or(dir.to_owned());
@@ -77,7 +82,11 @@ impl Engine {
         let runtime = Runtime::shared()?;
         let (held, closed) = mpsc::channel();
         let store = Store::open(dir, map_size, Some(held))?;
-        let keyring = Arc::new(Keyring::open(dir.join("keys"))?);
+        let keyring = Keyring::open(dir.join("keys"))?;
+        let keyring = Arc::new(match own_name {
+            Some(name) => keyring.with_own_name(name)?,
+            None => keyring,
+        });
         if store.is_copy()? {
             keyring.succeed_all();
             store.settle()?;

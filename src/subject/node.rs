@@ -14,7 +14,7 @@ use super::{
     handle::Subject,
 };
 use crate::{
-    actors::{committer::thread::WallClock, keyring::Succession},
+    actors::{bus::BusLimits, committer::thread::WallClock, keyring::Succession},
     wire::{id::XaeroID, key::PublicKey},
 };
 
@@ -64,12 +64,21 @@ struct Options {
     dir: Option<PathBuf>,
     map_size: usize,
     wall: WallClock,
+    /// The name of the node's own identity, where it is not the usual one.
+    own_name: Option<String>,
+    bus: BusLimits,
 }
 
 impl Node {
     /// A node in a directory of one's own choice.
     pub fn builder() -> NodeBuilder {
-        NodeBuilder { dir: None, map_size: DEFAULT_MAP_SIZE, wall: system_clock() }
+        NodeBuilder {
+            dir: None,
+            map_size: DEFAULT_MAP_SIZE,
+            wall: system_clock(),
+            own_name: None,
+            bus: BusLimits::default(),
+        }
     }
 
     /// A node in a temporary directory, which is deleted when the node is gone: for tests and examples.
@@ -250,6 +259,8 @@ pub struct NodeBuilder {
     dir: Option<PathBuf>,
     map_size: u64,
     wall: WallClock,
+    own_name: Option<String>,
+    bus: BusLimits,
 }
 
 impl NodeBuilder {
@@ -263,6 +274,23 @@ impl NodeBuilder {
     /// Size of the storage map in bytes: the most that the data file can grow to. [`DEFAULT_MAP_SIZE`] unless set.
     pub fn map_size(mut self, bytes: u64) -> Self {
         self.map_size = bytes;
+        self
+    }
+
+    /// The local name of the node's own identity, which writes events without an author: `self` unless set. It is made on
+    /// first use, like any other.
+    pub fn identity(mut self, name: impl Into<String>) -> Self {
+        self.own_name = Some(name.into());
+        self
+    }
+
+    /// How many events, and how many bytes of payload, may wait on the bus of a subject before [`send`] waits and
+    /// [`try_send`] refuses: 4,096 events and 32 MiB unless set. A bus takes one event at least.
+    ///
+    /// [`send`]: crate::Sender::send
+    /// [`try_send`]: crate::Sender::try_send
+    pub fn bus_limits(mut self, events: usize, bytes: usize) -> Self {
+        self.bus = BusLimits { events, bytes, ..self.bus };
         self
     }
 
@@ -296,7 +324,13 @@ impl NodeBuilder {
         const SMALLEST: u64 = 256 << 10;
         const PAGE: u64 = 4096;
         let map_size = self.map_size.max(SMALLEST).div_ceil(PAGE).saturating_mul(PAGE);
-        Options { dir: self.dir, map_size: usize::try_from(map_size).unwrap_or(usize::MAX), wall: self.wall }
+        Options {
+            dir: self.dir,
+            map_size: usize::try_from(map_size).unwrap_or(usize::MAX),
+            wall: self.wall,
+            own_name: self.own_name,
+            bus: self.bus,
+        }
     }
 }
 
@@ -344,7 +378,7 @@ impl NodeShared {
         self.engine_with(None)
     }
 
-    /// As [`engine`](Self::engine); where it is not open, from now on with the map size and the clock of these options.
+    /// As [`engine`](Self::engine); where it is not open, from now on with these options.
     fn engine_with(&self, options: Option<Options>) -> Result<Arc<Engine>, Error> {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = engine.upgrade() {
@@ -352,10 +386,10 @@ impl NodeShared {
         }
         if let Some(new) = options {
             let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
-            (options.map_size, options.wall) = (new.map_size, new.wall);
+            *options = Options { dir: options.dir.take(), ..new };
         }
-        let Options { map_size, wall, .. } = self.options();
-        let opened = Engine::open(&self.dir()?, map_size, wall)?;
+        let Options { map_size, wall, own_name, .. } = self.options();
+        let opened = Engine::open(&self.dir()?, map_size, wall, own_name.as_deref())?;
         *engine = Arc::downgrade(&opened);
         Ok(opened)
     }
@@ -370,7 +404,13 @@ impl NodeShared {
 
     /// The wall clock's milliseconds.
     pub(crate) fn now_ms(&self) -> u64 {
-        (self.options().wall)()
+        let wall = Arc::clone(&self.options.lock().unwrap_or_else(PoisonError::into_inner).wall);
+        wall()
+    }
+
+    /// What the bus of a subject takes.
+    pub(crate) fn bus_limits(&self) -> BusLimits {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).bus
     }
 
     /// The subject with this name, made if it is not there.

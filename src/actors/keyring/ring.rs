@@ -17,7 +17,7 @@ use crate::wire::{
     sign::{SecretIdentity, Signer},
 };
 
-/// The name of the node's own identity: who writes an event without an author.
+/// The name of the node's own identity, unless it was given another: who writes an event without an author.
 pub const OWN_NAME: &str = "self";
 
 /// The named identities of one data directory.
@@ -30,6 +30,8 @@ pub struct Keyring {
     /// Held while an identity is made or imported: two threads that want the same name get the same identity.
     making: Mutex<()>,
     damaged: Vec<KeyringError>,
+    /// The name of the node's own identity.
+    own: String,
 }
 
 /// What is known without opening a file. Only identities whose files were whole are in it.
@@ -67,7 +69,17 @@ impl Keyring {
                 Err(error) => damaged.push(error),
             }
         }
-        Ok(Self { dir, index: RwLock::new(index), making: Mutex::new(()), damaged })
+        Ok(Self { dir, index: RwLock::new(index), making: Mutex::new(()), damaged, own: OWN_NAME.to_owned() })
+    }
+
+    /// The same keyring, with another name for the node's own identity.
+    ///
+    /// # Errors
+    /// [`KeyringError::BadName`].
+    pub fn with_own_name(mut self, name: &str) -> Result<Self, KeyringError> {
+        check(name)?;
+        name.clone_into(&mut self.own);
+        Ok(self)
     }
 
     /// Why each key file that could not be used when the keyring was opened was left out, for the log.
@@ -108,7 +120,7 @@ impl Keyring {
     /// # Errors
     /// As [`make_or_find`](Self::make_or_find).
     pub fn own(&self) -> Result<XaeroID, KeyringError> {
-        self.make_or_find(OWN_NAME)
+        self.make_or_find(&self.own)
     }
 
     /// The identity with this name, if it is here and its file was whole.
