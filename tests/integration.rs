@@ -60,3 +60,37 @@ fn receipts_resolve_in_order_and_events_are_in_the_log() {
     assert_eq!(seen, 5000);
     drop(handle);
 }
+
+#[test]
+fn test_crdt_with_storage_takes_up_a_saved_state_and_counts_nothing_twice() {
+    const EVENTS: usize = 60_000;
+    let dir = tempfile::tempdir().unwrap();
+    let counter = |node: &Node| {
+        let subject = node.subject("votes");
+        let (tell, told) = mpsc::channel();
+        let operators = vec![
+            Operator::Sort(Sort::VectorClock.to_operator()),
+            Operator::Fold(Fold::PNCounter.to_operator()),
+            Operator::Reduce(Reduce::CounterValue.to_operator()),
+        ];
+        let subscription = subject.batch(Duration::from_millis(5), Some(1_000), operators).subscribe(move |state| {
+            // Whoever asked may have what it wanted already.
+            let _ = tell.send(i64::from_le_bytes(state.evt.data.try_into().unwrap()));
+        });
+        (subject, subscription, told)
+    };
+    // More events than a state is saved after; then a restart that finds a few more than the state covers.
+    let mut expected = 0;
+    for events in [EVENTS, 10, 0] {
+        let node = Node::builder().data_dir(dir.path()).build().unwrap();
+        let (subject, subscription, told) = counter(&node);
+        let handle = subject.run().unwrap();
+        let votes = (0..events).map(|_| XaeroEvent::new(1_i64.to_le_bytes(), CRDT_COUNTER_INCREMENT));
+        for receipt in subject.publish_all(votes) {
+            receipt.wait().unwrap();
+        }
+        expected += i64::try_from(events).unwrap();
+        while told.recv_timeout(PATIENCE).unwrap() != expected {}
+        drop((subscription, handle));
+    }
+}

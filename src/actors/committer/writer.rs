@@ -308,6 +308,7 @@ impl LogWriter {
         self.flush(txn)?;
         if self.next.saturating_sub(self.checkpoint) >= CHECKPOINT_EVENTS {
             self.write_checkpoint(txn)?;
+            self.store.env.release_dead_readers();
             self.evict();
         } else if self.subjects.len() >= self.evict_at {
             self.evict();

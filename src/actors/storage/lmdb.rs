@@ -86,12 +86,6 @@ impl Env {
                 },
                 other => translate("opening the environment", map_size, other),
             })?;
-        let mut dead: c_int = 0;
-        // SAFETY: the environment is open, and the pointer is to a local.
-        unsafe { ffi::mdb_reader_check(env.env(), &raw mut dead) };
-        if dead > 0 {
-            tracing::info!(dead, "released the read transactions of processes that have ended");
-        }
         let mut opened = Vec::with_capacity(TABLES.len());
         for (_, name) in TABLES {
             let table = match env.open_db(Some(name)) {
@@ -107,7 +101,19 @@ impl Env {
             action: "opening the tables",
             reason: "their number does not match".to_owned(),
         })?;
-        Ok(Self { env, tables, map_size })
+        let env = Self { env, tables, map_size };
+        env.release_dead_readers();
+        Ok(env)
+    }
+
+    /// Releases the read transactions of processes that have ended without doing so: each keeps pages from being reused.
+    pub(crate) fn release_dead_readers(&self) {
+        let mut dead: c_int = 0;
+        // SAFETY: the environment is open, and the pointer is to a local.
+        unsafe { ffi::mdb_reader_check(self.env.env(), &raw mut dead) };
+        if dead > 0 {
+            tracing::info!(dead, "released the read transactions of processes that have ended");
+        }
     }
 
     /// A consistent view of what is durable now.

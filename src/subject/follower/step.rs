@@ -36,6 +36,12 @@ const READS: usize = 4;
 /// A fold's state is saved after so many events: what a start may have to fold again.
 const SNAPSHOT_EVENTS: u64 = 50_000;
 
+/// It is saved after this pause as well, if at least [`SNAPSHOT_FEW`] events came meanwhile.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(30);
+
+/// Fewer events are folded again sooner than a snapshot of them is read.
+const SNAPSHOT_FEW: u64 = 1_000;
+
 /// What a turn works on.
 pub(super) struct Inner {
     pipeline: Pipeline,
@@ -48,6 +54,8 @@ pub(super) struct Inner {
     alarm: Option<Duration>,
     /// How many events the last snapshot covers.
     saved: u64,
+    /// When it was made, or the pipeline was.
+    saved_at: Duration,
 }
 
 /// Why a subscription ended before its time.
@@ -67,6 +75,7 @@ impl Inner {
             catching_up: false,
             alarm: None,
             saved: 0,
+            saved_at: tick(),
         }
     }
 }
@@ -427,13 +436,16 @@ impl Follower {
     /// Saves the fold's state now and then.
     fn save(&self, inner: &mut Inner) {
         let Some(Feed::Log { next, .. }) = inner.feeds.first() else { return };
-        if next.saturating_sub(inner.saved) < SNAPSHOT_EVENTS {
+        let (unsaved, now) = (next.saturating_sub(inner.saved), tick());
+        let is_due = unsaved >= SNAPSHOT_EVENTS
+            || (unsaved >= SNAPSHOT_FEW && now.saturating_sub(inner.saved_at) >= SNAPSHOT_PAUSE);
+        if !is_due {
             return;
         }
         let Some(name) = self.spec.snapshot_name() else { return };
         let Some(state) = inner.pipeline.snapshot() else { return };
         let row = snapshot_row(*next, &state);
-        inner.saved = *next;
+        (inner.saved, inner.saved_at) = (*next, now);
         if let Some(running) = self.cores.first().and_then(|core| core.running()) {
             let bytes = row.len();
             let ingress = Ingress::Snapshot { fold: fold_key(&name), row: Arc::new(row) };
