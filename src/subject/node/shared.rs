@@ -1,0 +1,107 @@
+//! What the handles on a node share.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use hashbrown::HashMap;
+
+use super::default::{environment_dir, platform_dir};
+use crate::{
+    actors::{bus::BusLimits, committer::thread::WallClock},
+    subject::{core::Core, engine::Engine, error::Error},
+};
+
+/// What a node is made of, open or not.
+pub(crate) struct NodeShared {
+    /// Where it is, and how it is opened: the newest builder decides, when the directory is not open.
+    options: Mutex<Options>,
+    /// Whether it is the default node, whose directory the environment may name.
+    is_default: bool,
+    engine: Mutex<Weak<Engine>>,
+    subjects: Mutex<HashMap<String, Weak<Core>>>,
+    // Deleted when the node is gone.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+#[derive(Clone)]
+pub(super) struct Options {
+    /// `None`: the default node's directory, found out when it is needed.
+    pub(super) dir: Option<PathBuf>,
+    pub(super) map_size: usize,
+    pub(super) wall: WallClock,
+    /// The name of the node's own identity, where it is not the usual one.
+    pub(super) own_name: Option<String>,
+    pub(super) bus: BusLimits,
+}
+
+impl NodeShared {
+    pub(super) fn new(options: Options, temporary: Option<tempfile::TempDir>) -> Self {
+        let options = Mutex::new(options);
+        Self { options, is_default: false, engine: Mutex::default(), subjects: Mutex::default(), _temporary: temporary }
+    }
+
+    /// The default node's.
+    pub(super) fn default_of(options: Options) -> Self {
+        Self { is_default: true, ..Self::new(options, None) }
+    }
+
+    pub(super) fn options(&self) -> Options {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The node's engine, opened if it is not.
+    pub(crate) fn engine(&self) -> Result<Arc<Engine>, Error> {
+        self.engine_with(None)
+    }
+
+    /// As [`engine`](Self::engine); where it is not open, from now on with these options.
+    pub(super) fn engine_with(&self, options: Option<Options>) -> Result<Arc<Engine>, Error> {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engine.upgrade() {
+            return Ok(engine);
+        }
+        if let Some(new) = options {
+            let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
+            *options = Options { dir: options.dir.take(), ..new };
+        }
+        let Options { map_size, wall, own_name, .. } = self.options();
+        let opened = Engine::open(&self.dir()?, map_size, wall, own_name.as_deref())?;
+        *engine = Arc::downgrade(&opened);
+        Ok(opened)
+    }
+
+    pub(super) fn dir(&self) -> Result<PathBuf, Error> {
+        match self.options().dir {
+            Some(dir) if self.is_default => Ok(environment_dir().unwrap_or(dir)),
+            Some(dir) => Ok(dir),
+            None => platform_dir(),
+        }
+    }
+
+    /// The wall clock's milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let wall = Arc::clone(&self.options.lock().unwrap_or_else(PoisonError::into_inner).wall);
+        wall()
+    }
+
+    /// What the bus of a subject takes.
+    pub(crate) fn bus_limits(&self) -> BusLimits {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).bus
+    }
+
+    /// The subject with this name, made if it is not there.
+    pub(crate) fn core(self: &Arc<Self>, name: String) -> Arc<Core> {
+        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(core) = subjects.get(&name).and_then(Weak::upgrade) {
+            return core;
+        }
+        if subjects.len() >= subjects.capacity() {
+            subjects.retain(|_, core| core.strong_count() > 0);
+        }
+        let core = Core::new(Arc::clone(self), name.clone());
+        subjects.insert(name, Arc::downgrade(&core));
+        core
+    }
+}
