@@ -31,6 +31,8 @@ use crate::{
 
 const NOW_MS: u64 = 1_700_000_000_000;
 
+const MAP_SIZE: usize = 64 << 20;
+
 struct World {
     wall: Arc<AtomicU64>,
     committer: Loop,
@@ -41,12 +43,12 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let wall = Arc::new(AtomicU64::new(NOW_MS));
-        let committer = Self::open(&dir, &wall);
+        let committer = Self::open(&dir, &wall, MAP_SIZE);
         Self { wall, committer, dir }
     }
 
-    fn open(dir: &tempfile::TempDir, wall: &Arc<AtomicU64>) -> Loop {
-        let store = Store::open(dir.path(), 64 << 20, None).unwrap();
+    fn open(dir: &tempfile::TempDir, wall: &Arc<AtomicU64>, map_size: usize) -> Loop {
+        let store = Store::open(dir.path(), map_size, None).unwrap();
         let writer = LogWriter::recover(Arc::clone(&store)).unwrap();
         let wall = Arc::clone(wall);
         Loop {
@@ -63,7 +65,7 @@ impl World {
     fn restart(self) -> Self {
         let Self { wall, committer, dir } = self;
         drop(committer);
-        let committer = Self::open(&dir, &wall);
+        let committer = Self::open(&dir, &wall, MAP_SIZE);
         Self { wall, committer, dir }
     }
 
@@ -92,15 +94,19 @@ fn dot(seq: u64) -> Dot {
 }
 
 fn frame_of(subject: u8, seq: u64, millis: u64) -> Vec<u8> {
+    frame_with(subject, dot(seq), millis, &[], b"x")
+}
+
+fn frame_with(subject: u8, dot: Dot, millis: u64, deps: &[Dot], payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let record = Record {
         subject: SubjectId::from([subject; 32]),
-        dot: dot(seq),
+        dot,
         clock: Clock::from_millis(millis),
         latest_ts: millis,
-        deps: &[],
+        deps,
         event_type: EventType::ApplicationEvent(1),
-        payload: b"x",
+        payload,
     };
     frame::encode_into(&mut out, &record).unwrap();
     out
@@ -290,4 +296,55 @@ fn another_event_with_the_dot_of_one_that_waits_is_a_fork_and_not_said_to_wait()
     assert_eq!(world.ingest(&log, vec![first.clone(), first]), [waits.clone(), waits]);
     let outcomes = world.ingest(&log, vec![frame_of(1, 2, NOW_MS + 2)]);
     assert!(matches!(outcomes[..], [IngestOutcome::Refused(IngestRefusal::Fork { .. })]), "{outcomes:?}");
+}
+
+/// Commits one group that has a submission of its own subject for each: `true` where it is too large for the map, `false`
+/// where it is small. Says which were stored, and whether a subject could be opened after them all.
+fn stored_of(group: &[bool]) -> (Vec<bool>, bool) {
+    let mut world = World::new();
+    let small_map = tempfile::tempdir().unwrap();
+    world.committer = World::open(&small_map, &world.wall, 1 << 20);
+    world.dir = small_map;
+    let (tell, told) = mpsc::channel();
+    let mut submissions = Vec::new();
+    for (subject, is_large) in (1..).zip(group) {
+        let payload = vec![7; if *is_large { 1 << 20 } else { 1 }];
+        let batch = Batch::Foreign(Arc::new(vec![frame_with(subject, dot(1), NOW_MS, &[], &payload)]));
+        let tell = tell.clone();
+        let reply: Reply = Box::new(move |result| tell.send(result).unwrap());
+        submissions.push(Submission { log: world.log(subject), token: 1, batch, reply });
+    }
+    let reply: Reply = Box::new(move |result| tell.send(result).unwrap());
+    submissions.push(Submission { log: world.log(200), token: 0, batch: Batch::Open, reply });
+    let tokens: Vec<_> = submissions.iter().map(|submission| Arc::clone(&submission.log)).collect();
+    world.committer.commit(submissions);
+    assert!(tokens.iter().zip(group).all(|(log, _)| log.token() == 1), "each is dealt with");
+    let mut stored: Vec<bool> = told
+        .iter()
+        .map(|result| match result {
+            Ok(_) => true,
+            Err(StorageError::MapFull { .. }) => false,
+            Err(other) => panic!("{other}"),
+        })
+        .collect();
+    let opened = stored.pop().unwrap();
+    for (is_stored, log) in stored.iter().zip(&tokens) {
+        assert_eq!(log.count(), u64::from(*is_stored));
+    }
+    (stored, opened)
+}
+
+#[test]
+fn after_some_refusals_in_a_row_the_rest_of_a_group_is_refused_untried() {
+    let large = [true; REFUSALS_IN_A_ROW];
+    let group = [large.as_slice(), &[false, true, false]].concat();
+    assert_eq!(stored_of(&group), (vec![false; REFUSALS_IN_A_ROW + 3], true));
+}
+
+#[test]
+fn a_success_between_refusals_has_the_rest_of_a_group_tried() {
+    let large = [true; REFUSALS_IN_A_ROW - 1];
+    let group = [large.as_slice(), &[false], &large, &[false]].concat();
+    let expected: Vec<bool> = group.iter().map(|is_large| !is_large).collect();
+    assert_eq!(stored_of(&group), (expected, true));
 }

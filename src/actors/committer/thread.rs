@@ -28,6 +28,11 @@ const HELD_POLL: Duration = Duration::from_secs(1);
 /// A submission that panicked this often by itself is given up: it is what is wrong, not the moment.
 const PANICS_ALONE: u32 = 3;
 
+/// So many submissions of a group are refused one after the other, for want of room, before the others are refused
+/// untried. Each refusal costs a replay of up to [`CHECKPOINT_EVENTS`](super::writer::CHECKPOINT_EVENTS) events, which a
+/// thousand subjects would have the whole node wait for; and a few that are refused may only have been large ones.
+const REFUSALS_IN_A_ROW: usize = 8;
+
 /// Milliseconds since the Unix epoch, as this machine's wall clock has them.
 pub(crate) type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -172,26 +177,49 @@ impl Loop {
         }
     }
 
-    /// Commits each submission by itself, so that only what is wrong fails.
+    /// Commits each submission by itself, so that only what is wrong fails. Where there is no room for one after the other,
+    /// the rest is not tried.
     fn commit_each(&mut self, group: Vec<Submission>) {
+        let mut refusals = 0;
+        let mut no_room: Option<StorageError> = None;
         for submission in group {
-            let one = std::slice::from_ref(&submission);
-            let mut attempt = self.attempt(one);
-            for _ in 1..PANICS_ALONE {
-                if matches!(attempt, Attempt::Panicked) {
-                    attempt = self.attempt(one);
-                }
-            }
-            let result = match attempt {
-                Attempt::Committed(mut outcomes) => Ok(outcomes.pop().unwrap_or(Outcome::Done)),
-                Attempt::Failed(error) => Err(error),
-                Attempt::Panicked => Err(StorageError::Engine {
-                    action: "committing a batch",
-                    reason: "it panicked each time; the batch is set aside".to_owned(),
-                }),
+            // An opening takes no room: to read is possible on a full disk too, and that it succeeds says nothing of one.
+            let takes_room = !matches!(submission.batch, Batch::Open);
+            let result = match &no_room {
+                Some(error) if takes_room => Err(error.clone()),
+                _ => self.commit_one(&submission),
             };
+            match &result {
+                Ok(_) if takes_room => refusals = 0,
+                Err(error) if error.is_refusal() => {
+                    refusals += 1;
+                    if refusals == REFUSALS_IN_A_ROW {
+                        tracing::debug!(%error, "refusing the rest of the group untried");
+                        no_room = Some(error.clone());
+                    }
+                }
+                _ => {}
+            }
             submission.log.publish_token(submission.token);
             answer(submission.reply, result);
+        }
+    }
+
+    fn commit_one(&mut self, submission: &Submission) -> Result<Outcome, StorageError> {
+        let one = std::slice::from_ref(submission);
+        let mut attempt = self.attempt(one);
+        for _ in 1..PANICS_ALONE {
+            if matches!(attempt, Attempt::Panicked) {
+                attempt = self.attempt(one);
+            }
+        }
+        match attempt {
+            Attempt::Committed(mut outcomes) => Ok(outcomes.pop().unwrap_or(Outcome::Done)),
+            Attempt::Failed(error) => Err(error),
+            Attempt::Panicked => Err(StorageError::Engine {
+                action: "committing a batch",
+                reason: "it panicked each time; the batch is set aside".to_owned(),
+            }),
         }
     }
 
