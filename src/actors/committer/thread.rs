@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
-    thread::JoinHandle,
+    thread::{JoinHandle, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -40,6 +40,7 @@ pub(crate) type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub(crate) struct Committer {
     inbox: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    thread_id: ThreadId,
 }
 
 enum Message {
@@ -60,7 +61,8 @@ impl Committer {
             .name("xaeroflux-commit".to_owned())
             .spawn(move || state.run(&messages))
             .map_err(|source| StorageError::io("starting a thread for", "the committer", source))?;
-        Ok(Self { inbox, thread: Mutex::new(Some(thread)) })
+        let thread_id = thread.thread().id();
+        Ok(Self { inbox, thread: Mutex::new(Some(thread)), thread_id })
     }
 
     /// Hands a submission over. It is answered in any case.
@@ -72,13 +74,18 @@ impl Committer {
         }
     }
 
+    /// Whether the caller runs on the committer's thread, and therefore must not wait for it. What a receipt wakes does.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        self.thread_id == std::thread::current().id()
+    }
+
     /// Commits what was handed over before, writes a checkpoint, and ends the thread.
     pub(crate) fn stop(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A closed inbox means that the thread has ended already.
             let _ = self.inbox.send(Message::Stop);
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            if !self.is_own_thread() && thread.join().is_err() {
                 tracing::error!("the committer ended in a panic");
             }
         }
