@@ -348,3 +348,69 @@ fn a_success_between_refusals_has_the_rest_of_a_group_tried() {
     let expected: Vec<bool> = group.iter().map(|is_large| !is_large).collect();
     assert_eq!(stored_of(&group), (expected, true));
 }
+
+fn blocks(world: &World) -> usize {
+    let mut blocks = 0;
+    let txn = world.committer.store.env.read().unwrap();
+    txn.scan(Table::Log, &[], &mut |_, _| {
+        blocks += 1;
+        Ok(true)
+    })
+    .unwrap();
+    blocks
+}
+
+/// An event of another author than `dot`'s, that follows an event of that one.
+fn reply_to(seq: u64, cause: u64, millis: u64) -> Vec<u8> {
+    frame_with(1, Dot::new(XaeroID::from([8; 32]), seq), millis, &[dot(cause)], b"y")
+}
+
+#[test]
+fn events_whose_causes_must_be_looked_up_are_packed_like_others() {
+    let mut world = World::new();
+    let log = world.log(1);
+    // All of one author first. Then those of the other, each with a clock below the newest of the log and a cause that is
+    // not the newest of its author, so that its clock must be read from the log.
+    let first = (1..=500).map(|seq| frame_of(1, seq, NOW_MS + 2 * seq));
+    let second = (1..=500).map(|seq| reply_to(seq, seq.min(499), NOW_MS + 2 * seq + 1));
+    // The last frame's cause is of a higher clock, and is found among what the same call brings.
+    let wrong = reply_to(501, 400, NOW_MS + 2);
+    let frames: Vec<_> = first.chain(second).chain([wrong]).collect();
+    let mut outcomes = world.ingest(&log, frames.clone());
+    let last = outcomes.pop().unwrap();
+    assert!(matches!(last, IngestOutcome::Refused(IngestRefusal::ClockBelowCause { .. })), "{last:?}");
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, IngestOutcome::Stored(_))));
+    assert_eq!(log.count(), 1_000);
+    assert!(blocks(&world) <= 2, "{} blocks", blocks(&world));
+
+    let mut read = Vec::new();
+    world
+        .committer
+        .store
+        .read(&log, 0, 2_000, &mut |stored| {
+            read.push(stored.frame.to_vec());
+            Ok(true)
+        })
+        .unwrap();
+    assert_eq!(read, frames[..1_000]);
+}
+
+#[test]
+fn what_the_same_call_brought_before_is_found_as_what_is_on_disk() {
+    let mut world = World::new();
+    let log = world.log(1);
+    // So many that the author's index has rows for what is written and for what is not.
+    world.ingest(&log, (1..=100).map(|seq| frame_of(1, seq, NOW_MS + seq)).collect());
+    let mut frames: Vec<_> = (101..=300).map(|seq| frame_of(1, seq, NOW_MS + seq)).collect();
+    let seen = [1, 64, 65, 99, 100, 101, 127, 128, 129, 192, 256, 257, 299, 300];
+    frames.extend(seen.map(|seq| frame_of(1, seq, NOW_MS + seq)));
+    frames.extend(seen.map(|seq| frame_of(1, seq, NOW_MS + seq + 1_000)));
+    let outcomes = world.ingest(&log, frames);
+    let (again, forks) = outcomes[200..].split_at(seen.len());
+    assert_eq!(again, seen.map(|seq| IngestOutcome::Duplicate(dot(seq))));
+    for (outcome, seq) in forks.iter().zip(seen) {
+        let IngestOutcome::Refused(IngestRefusal::Fork { dot: forked, .. }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(*forked, dot(seq));
+    }
+    assert_eq!(blocks(&world), 2);
+}
