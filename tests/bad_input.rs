@@ -14,9 +14,9 @@ use std::{
 
 use fault_kit::{PATIENCE, counter, frame_of, log_of, notice, payloads_of, value_of};
 use xaeroflux::{
-    Dot, Error, EventType, Fold, IngestOutcome, IngestRefusal, Node, Notice, PublishError, Refusal, Subject,
-    XaeroEvent, XaeroID,
-    event::{CRDT_COUNTER_DECREMENT, CRDT_COUNTER_INCREMENT},
+    Dot, Error, EventType, Fold, IngestOutcome, IngestRefusal, Node, Notice, Operator, PublishError, Reduce, Refusal,
+    Subject, XaeroEvent, XaeroID,
+    event::{CRDT_COUNTER_DECREMENT, CRDT_COUNTER_INCREMENT, CRDT_SET_ADD},
     wire::{
         clock::Clock,
         limits::{MAX_PAYLOAD_BYTES, MAX_SUBJECT_NAME_BYTES},
@@ -227,6 +227,45 @@ fn counter_payloads_of_a_wrong_size_are_in_the_log_and_skipped_and_reported() {
         (CRDT_COUNTER_INCREMENT, &two),
     ];
     assert_counts(Fold::PNCounter, &events, 3, &[2, 3, 4]);
+}
+
+#[test]
+fn events_that_resolve_leaves_out_are_told_as_notices() {
+    let node = Node::ephemeral().unwrap();
+    let subject = node.subject("count");
+    let handle = subject.run().unwrap();
+    let bad = 1_100;
+    for _ in 0..bad {
+        subject.data.sink.tx.send(XaeroEvent::new("short", CRDT_COUNTER_INCREMENT)).unwrap();
+    }
+    subject.publish(XaeroEvent::new(4_i64.to_le_bytes(), CRDT_COUNTER_INCREMENT)).wait().unwrap();
+    drop(handle);
+    let notices = subject.notices();
+    let state = subject.resolve(counter(Fold::PNCounter)).unwrap().unwrap();
+    assert_eq!(value_of(&state), 4);
+    // A reader keeps as many as a pipeline does, and this is one more: its first is lost.
+    let told: Vec<Notice> = std::iter::from_fn(|| notices.try_next()).collect();
+    let skipped = told.iter().filter_map(|notice| match notice {
+        Notice::Skipped { dot, .. } => Some(dot.seq),
+        _ => None,
+    });
+    assert!(skipped.eq(2..=1_024), "{told:?}");
+    assert!(matches!(told.last(), Some(Notice::Omitted(left_out)) if *left_out == bad - 1_024), "{:?}", told.last());
+    assert_eq!(notices.missed(), 1);
+}
+
+#[test]
+fn a_state_that_resolve_cannot_reduce_is_told_as_a_notice() {
+    let node = Node::ephemeral().unwrap();
+    let subject = node.subject("tags");
+    let handle = subject.run().unwrap();
+    subject.publish(XaeroEvent::new("a", CRDT_SET_ADD)).wait().unwrap();
+    drop(handle);
+    let notices = subject.notices();
+    let operators =
+        vec![Operator::Fold(Fold::ORSet.to_operator()), Operator::Reduce(Reduce::CounterValue.to_operator())];
+    assert!(subject.resolve(operators).unwrap().is_none());
+    assert!(matches!(notices.try_next(), Some(Notice::CannotReduce { .. })));
 }
 
 #[test]

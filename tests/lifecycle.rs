@@ -4,8 +4,11 @@
 mod fault_kit;
 
 use std::{
+    future::Future,
     path::PathBuf,
+    pin::Pin,
     sync::{Arc, Mutex, mpsc},
+    task::{Context, Wake, Waker},
     thread,
     time::Duration,
 };
@@ -91,6 +94,47 @@ fn a_handle_that_is_dropped_in_a_fold_stops_the_subject_and_hangs_nobody() {
     *held.lock().unwrap() = Some(subject.run().unwrap());
     subject.publish(XaeroEvent::new(1_i64.to_le_bytes(), CRDT_COUNTER_INCREMENT)).wait().unwrap();
     assert!(subscription.wait_until_ended(PATIENCE), "the subject stops");
+}
+
+/// What an executor may do where a task is cancelled as it is woken: it drops all that the task holds.
+struct DropOnWake {
+    held: Mutex<Option<(Node, xaeroflux::Handle)>>,
+    woken_on: mpsc::Sender<Option<String>>,
+}
+
+impl Wake for DropOnWake {
+    fn wake(self: Arc<Self>) {
+        drop(self.held.lock().unwrap().take());
+        self.woken_on.send(thread::current().name().map(str::to_owned)).unwrap();
+    }
+}
+
+#[test]
+fn a_handle_that_is_dropped_when_a_receipt_wakes_its_task_stops_the_subject_and_hangs_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::builder().data_dir(dir.path()).build().unwrap();
+    let subject = node.subject("s");
+    let handle = subject.run().unwrap();
+    let (woken_on, told) = mpsc::channel();
+    let waker = Waker::from(Arc::new(DropOnWake { held: Mutex::new(Some((node, handle))), woken_on }));
+    // It takes a sync of the disk, and is known only rarely before it is asked for.
+    let receipt = loop {
+        let mut receipt = subject.publish(event(1));
+        if Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending() {
+            break receipt;
+        }
+    };
+    let woken_on = told.recv_timeout(PATIENCE).expect("the drop hangs");
+    assert_eq!(woken_on.as_deref(), Some("xaeroflux-commit"), "this test is about that thread");
+    receipt.wait().unwrap();
+    until("the subject takes nothing any more", || subject.try_publish(event(2)).try_get().is_some_and(|r| r.is_err()));
+    drop(subject);
+    let mut again = None;
+    until("the directory is free again", || {
+        again = Node::builder().data_dir(dir.path()).build().ok();
+        again.is_some()
+    });
+    assert_eq!(payloads_of(&again.unwrap().subject("s"))[0], 1_u32.to_le_bytes());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::pipeline::Report;
 use crate::{
     actors::{bus::PublishError, watch::ChildKind},
     wire::{
@@ -99,6 +100,16 @@ pub enum Notice {
     Omitted(u64),
     /// An event that the application sent on the control bus.
     Control(XaeroEvent),
+}
+
+impl From<Report> for Notice {
+    fn from(report: Report) -> Self {
+        match report {
+            Report::Skipped { dot, rule, .. } => Self::Skipped { dot, rule },
+            Report::CannotReduce { fold, reduce } => Self::CannotReduce { fold, reduce },
+            Report::Omitted(count) => Self::Omitted(count),
+        }
+    }
 }
 
 /// Hands notices to their readers.

@@ -6,6 +6,7 @@ use super::{
     error::Error,
     follower::event_of,
     handle::Subject,
+    notice::Notice,
     pipeline::{Contexts, PipelineSpec},
 };
 use crate::{
@@ -78,7 +79,8 @@ impl Subject {
     }
 
     /// The state of the whole log as of now, resolved by these operators: what a [`batch`](Self::batch) pipeline would
-    /// emit. `None` where the log has no event that the fold uses.
+    /// emit. `None` where the log has no event that the fold uses. What such a pipeline would have to tell, such as an
+    /// event that the fold left out, comes as [notices](Self::notices) before this returns.
     ///
     /// # Errors
     /// As [`for_each_archived`](Self::for_each_archived), and where the operators make no sense.
@@ -96,6 +98,11 @@ impl Subject {
             true
         })?;
         pipeline.set_catching_up(false, Duration::ZERO, &contexts, &mut sink);
+        if let Some(core) = self.core() {
+            for report in pipeline.take_reports() {
+                core.notices.tell(&Notice::from(report));
+            }
+        }
         Ok(state)
     }
 

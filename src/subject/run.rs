@@ -35,7 +35,8 @@ const STOPPING_POLL: Duration = Duration::from_millis(1);
 /// Keeps a subject durable. When the last handle of a subject is dropped, what was sent is drained to disk and to the
 /// subscribers, and its actors stop; with the node's last, its directory is closed and all threads end.
 ///
-/// Dropped on one of the engine's own threads (in a subscriber, say), it only has all that begin.
+/// Dropped on one of the engine's own threads (in a subscriber, say, or in what a receipt wakes), it only has all that
+/// begin.
 #[derive(Clone)]
 #[must_use = "the subject is durable only as long as the handle is held"]
 pub struct Handle {
@@ -198,7 +199,7 @@ impl Drop for HandleInner {
     fn drop(&mut self) {
         let Some(engine) = self.engine.take() else { return };
         let (core, lifecycle) = (Arc::clone(&self.core), Arc::clone(&self.lifecycle));
-        if !engine.runtime.is_own_thread() {
+        if !engine.runtime.is_own_thread() && !engine.committer.is_own_thread() {
             Self::stop(&core, &lifecycle, engine);
             return;
         }

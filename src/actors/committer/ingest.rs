@@ -310,12 +310,7 @@ impl LogWriter {
     }
 
     /// The first cause whose clock is not below that of the event.
-    fn cause_above(
-        &mut self,
-        txn: &mut WriteTxn<'_>,
-        id: SubjectId,
-        arrival: &Arrival,
-    ) -> Result<Option<Dot>, StorageError> {
+    fn cause_above(&self, txn: &WriteTxn<'_>, id: SubjectId, arrival: &Arrival) -> Result<Option<Dot>, StorageError> {
         let Some(subject) = self.subjects.get(&id) else { return Ok(None) };
         if arrival.clock > subject.head.clock {
             return Ok(None);
@@ -334,18 +329,14 @@ impl LogWriter {
     }
 
     /// Id and clock of an event in the log.
-    fn find(
-        &mut self,
-        txn: &mut WriteTxn<'_>,
-        id: SubjectId,
-        dot: Dot,
-    ) -> Result<Option<(EventId, Clock)>, StorageError> {
-        // What this transaction appended is found in the table only.
-        self.flush(txn)?;
+    fn find(&self, txn: &WriteTxn<'_>, id: SubjectId, dot: Dot) -> Result<Option<(EventId, Clock)>, StorageError> {
         let Some(subject) = self.subjects.get(&id) else { return Ok(None) };
         let (slot, author) = subject.head.author(dot.author);
-        let txn: &WriteTxn<'_> = txn;
-        let found = LogReader::new(txn).by_seq((subject.head.number, id), slot, &author, dot.seq)?;
+        // The last events that this transaction appended are not in the table yet. To put them there for each look would
+        // end in blocks of single events.
+        let (first, block) = self.unwritten();
+        let found =
+            LogReader::with_unwritten(txn, first, block).by_seq((subject.head.number, id), slot, &author, dot.seq)?;
         Ok(found.map(|stored| (stored.record.id(), stored.record.clock())))
     }
 }

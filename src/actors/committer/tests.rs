@@ -31,6 +31,8 @@ use crate::{
 
 const NOW_MS: u64 = 1_700_000_000_000;
 
+const MAP_SIZE: usize = 64 << 20;
+
 struct World {
     wall: Arc<AtomicU64>,
     committer: Loop,
@@ -41,12 +43,12 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let wall = Arc::new(AtomicU64::new(NOW_MS));
-        let committer = Self::open(&dir, &wall);
+        let committer = Self::open(&dir, &wall, MAP_SIZE);
         Self { wall, committer, dir }
     }
 
-    fn open(dir: &tempfile::TempDir, wall: &Arc<AtomicU64>) -> Loop {
-        let store = Store::open(dir.path(), 64 << 20, None).unwrap();
+    fn open(dir: &tempfile::TempDir, wall: &Arc<AtomicU64>, map_size: usize) -> Loop {
+        let store = Store::open(dir.path(), map_size, None).unwrap();
         let writer = LogWriter::recover(Arc::clone(&store)).unwrap();
         let wall = Arc::clone(wall);
         Loop {
@@ -63,7 +65,7 @@ impl World {
     fn restart(self) -> Self {
         let Self { wall, committer, dir } = self;
         drop(committer);
-        let committer = Self::open(&dir, &wall);
+        let committer = Self::open(&dir, &wall, MAP_SIZE);
         Self { wall, committer, dir }
     }
 
@@ -92,15 +94,19 @@ fn dot(seq: u64) -> Dot {
 }
 
 fn frame_of(subject: u8, seq: u64, millis: u64) -> Vec<u8> {
+    frame_with(subject, dot(seq), millis, &[], b"x")
+}
+
+fn frame_with(subject: u8, dot: Dot, millis: u64, deps: &[Dot], payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let record = Record {
         subject: SubjectId::from([subject; 32]),
-        dot: dot(seq),
+        dot,
         clock: Clock::from_millis(millis),
         latest_ts: millis,
-        deps: &[],
+        deps,
         event_type: EventType::ApplicationEvent(1),
-        payload: b"x",
+        payload,
     };
     frame::encode_into(&mut out, &record).unwrap();
     out
@@ -290,4 +296,121 @@ fn another_event_with_the_dot_of_one_that_waits_is_a_fork_and_not_said_to_wait()
     assert_eq!(world.ingest(&log, vec![first.clone(), first]), [waits.clone(), waits]);
     let outcomes = world.ingest(&log, vec![frame_of(1, 2, NOW_MS + 2)]);
     assert!(matches!(outcomes[..], [IngestOutcome::Refused(IngestRefusal::Fork { .. })]), "{outcomes:?}");
+}
+
+/// Commits one group that has a submission of its own subject for each: `true` where it is too large for the map, `false`
+/// where it is small. Says which were stored, and whether a subject could be opened after them all.
+fn stored_of(group: &[bool]) -> (Vec<bool>, bool) {
+    let mut world = World::new();
+    let small_map = tempfile::tempdir().unwrap();
+    world.committer = World::open(&small_map, &world.wall, 1 << 20);
+    world.dir = small_map;
+    let (tell, told) = mpsc::channel();
+    let mut submissions = Vec::new();
+    for (subject, is_large) in (1..).zip(group) {
+        let payload = vec![7; if *is_large { 1 << 20 } else { 1 }];
+        let batch = Batch::Foreign(Arc::new(vec![frame_with(subject, dot(1), NOW_MS, &[], &payload)]));
+        let tell = tell.clone();
+        let reply: Reply = Box::new(move |result| tell.send(result).unwrap());
+        submissions.push(Submission { log: world.log(subject), token: 1, batch, reply });
+    }
+    let reply: Reply = Box::new(move |result| tell.send(result).unwrap());
+    submissions.push(Submission { log: world.log(200), token: 0, batch: Batch::Open, reply });
+    let tokens: Vec<_> = submissions.iter().map(|submission| Arc::clone(&submission.log)).collect();
+    world.committer.commit(submissions);
+    assert!(tokens.iter().zip(group).all(|(log, _)| log.token() == 1), "each is dealt with");
+    let mut stored: Vec<bool> = told
+        .iter()
+        .map(|result| match result {
+            Ok(_) => true,
+            Err(StorageError::MapFull { .. }) => false,
+            Err(other) => panic!("{other}"),
+        })
+        .collect();
+    let opened = stored.pop().unwrap();
+    for (is_stored, log) in stored.iter().zip(&tokens) {
+        assert_eq!(log.count(), u64::from(*is_stored));
+    }
+    (stored, opened)
+}
+
+#[test]
+fn after_some_refusals_in_a_row_the_rest_of_a_group_is_refused_untried() {
+    let large = [true; REFUSALS_IN_A_ROW];
+    let group = [large.as_slice(), &[false, true, false]].concat();
+    assert_eq!(stored_of(&group), (vec![false; REFUSALS_IN_A_ROW + 3], true));
+}
+
+#[test]
+fn a_success_between_refusals_has_the_rest_of_a_group_tried() {
+    let large = [true; REFUSALS_IN_A_ROW - 1];
+    let group = [large.as_slice(), &[false], &large, &[false]].concat();
+    let expected: Vec<bool> = group.iter().map(|is_large| !is_large).collect();
+    assert_eq!(stored_of(&group), (expected, true));
+}
+
+fn blocks(world: &World) -> usize {
+    let mut blocks = 0;
+    let txn = world.committer.store.env.read().unwrap();
+    txn.scan(Table::Log, &[], &mut |_, _| {
+        blocks += 1;
+        Ok(true)
+    })
+    .unwrap();
+    blocks
+}
+
+/// An event of another author than `dot`'s, that follows an event of that one.
+fn reply_to(seq: u64, cause: u64, millis: u64) -> Vec<u8> {
+    frame_with(1, Dot::new(XaeroID::from([8; 32]), seq), millis, &[dot(cause)], b"y")
+}
+
+#[test]
+fn events_whose_causes_must_be_looked_up_are_packed_like_others() {
+    let mut world = World::new();
+    let log = world.log(1);
+    // All of one author first. Then those of the other, each with a clock below the newest of the log and a cause that is
+    // not the newest of its author, so that its clock must be read from the log.
+    let first = (1..=500).map(|seq| frame_of(1, seq, NOW_MS + 2 * seq));
+    let second = (1..=500).map(|seq| reply_to(seq, seq.min(499), NOW_MS + 2 * seq + 1));
+    // The last frame's cause is of a higher clock, and is found among what the same call brings.
+    let wrong = reply_to(501, 400, NOW_MS + 2);
+    let frames: Vec<_> = first.chain(second).chain([wrong]).collect();
+    let mut outcomes = world.ingest(&log, frames.clone());
+    let last = outcomes.pop().unwrap();
+    assert!(matches!(last, IngestOutcome::Refused(IngestRefusal::ClockBelowCause { .. })), "{last:?}");
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, IngestOutcome::Stored(_))));
+    assert_eq!(log.count(), 1_000);
+    assert!(blocks(&world) <= 2, "{} blocks", blocks(&world));
+
+    let mut read = Vec::new();
+    world
+        .committer
+        .store
+        .read(&log, 0, 2_000, &mut |stored| {
+            read.push(stored.frame.to_vec());
+            Ok(true)
+        })
+        .unwrap();
+    assert_eq!(read, frames[..1_000]);
+}
+
+#[test]
+fn what_the_same_call_brought_before_is_found_as_what_is_on_disk() {
+    let mut world = World::new();
+    let log = world.log(1);
+    // So many that the author's index has rows for what is written and for what is not.
+    world.ingest(&log, (1..=100).map(|seq| frame_of(1, seq, NOW_MS + seq)).collect());
+    let mut frames: Vec<_> = (101..=300).map(|seq| frame_of(1, seq, NOW_MS + seq)).collect();
+    let seen = [1, 64, 65, 99, 100, 101, 127, 128, 129, 192, 256, 257, 299, 300];
+    frames.extend(seen.map(|seq| frame_of(1, seq, NOW_MS + seq)));
+    frames.extend(seen.map(|seq| frame_of(1, seq, NOW_MS + seq + 1_000)));
+    let outcomes = world.ingest(&log, frames);
+    let (again, forks) = outcomes[200..].split_at(seen.len());
+    assert_eq!(again, seen.map(|seq| IngestOutcome::Duplicate(dot(seq))));
+    for (outcome, seq) in forks.iter().zip(seen) {
+        let IngestOutcome::Refused(IngestRefusal::Fork { dot: forked, .. }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(*forked, dot(seq));
+    }
+    assert_eq!(blocks(&world), 2);
 }

@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
-    thread::JoinHandle,
+    thread::{JoinHandle, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,11 @@ const HELD_POLL: Duration = Duration::from_secs(1);
 /// A submission that panicked this often by itself is given up: it is what is wrong, not the moment.
 const PANICS_ALONE: u32 = 3;
 
+/// So many submissions of a group are refused one after the other, for want of room, before the others are refused
+/// untried. Each refusal costs a replay of up to [`CHECKPOINT_EVENTS`](super::writer::CHECKPOINT_EVENTS) events, which a
+/// thousand subjects would have the whole node wait for; and a few that are refused may only have been large ones.
+const REFUSALS_IN_A_ROW: usize = 8;
+
 /// Milliseconds since the Unix epoch, as this machine's wall clock has them.
 pub(crate) type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -35,6 +40,7 @@ pub(crate) type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub(crate) struct Committer {
     inbox: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    thread_id: ThreadId,
 }
 
 enum Message {
@@ -55,7 +61,8 @@ impl Committer {
             .name("xaeroflux-commit".to_owned())
             .spawn(move || state.run(&messages))
             .map_err(|source| StorageError::io("starting a thread for", "the committer", source))?;
-        Ok(Self { inbox, thread: Mutex::new(Some(thread)) })
+        let thread_id = thread.thread().id();
+        Ok(Self { inbox, thread: Mutex::new(Some(thread)), thread_id })
     }
 
     /// Hands a submission over. It is answered in any case.
@@ -67,13 +74,18 @@ impl Committer {
         }
     }
 
+    /// Whether the caller runs on the committer's thread, and therefore must not wait for it. What a receipt wakes does.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        self.thread_id == std::thread::current().id()
+    }
+
     /// Commits what was handed over before, writes a checkpoint, and ends the thread.
     pub(crate) fn stop(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A closed inbox means that the thread has ended already.
             let _ = self.inbox.send(Message::Stop);
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            if !self.is_own_thread() && thread.join().is_err() {
                 tracing::error!("the committer ended in a panic");
             }
         }
@@ -172,26 +184,49 @@ impl Loop {
         }
     }
 
-    /// Commits each submission by itself, so that only what is wrong fails.
+    /// Commits each submission by itself, so that only what is wrong fails. Where there is no room for one after the other,
+    /// the rest is not tried.
     fn commit_each(&mut self, group: Vec<Submission>) {
+        let mut refusals = 0;
+        let mut no_room: Option<StorageError> = None;
         for submission in group {
-            let one = std::slice::from_ref(&submission);
-            let mut attempt = self.attempt(one);
-            for _ in 1..PANICS_ALONE {
-                if matches!(attempt, Attempt::Panicked) {
-                    attempt = self.attempt(one);
-                }
-            }
-            let result = match attempt {
-                Attempt::Committed(mut outcomes) => Ok(outcomes.pop().unwrap_or(Outcome::Done)),
-                Attempt::Failed(error) => Err(error),
-                Attempt::Panicked => Err(StorageError::Engine {
-                    action: "committing a batch",
-                    reason: "it panicked each time; the batch is set aside".to_owned(),
-                }),
+            // An opening takes no room: to read is possible on a full disk too, and that it succeeds says nothing of one.
+            let takes_room = !matches!(submission.batch, Batch::Open);
+            let result = match &no_room {
+                Some(error) if takes_room => Err(error.clone()),
+                _ => self.commit_one(&submission),
             };
+            match &result {
+                Ok(_) if takes_room => refusals = 0,
+                Err(error) if error.is_refusal() => {
+                    refusals += 1;
+                    if refusals == REFUSALS_IN_A_ROW {
+                        tracing::debug!(%error, "refusing the rest of the group untried");
+                        no_room = Some(error.clone());
+                    }
+                }
+                _ => {}
+            }
             submission.log.publish_token(submission.token);
             answer(submission.reply, result);
+        }
+    }
+
+    fn commit_one(&mut self, submission: &Submission) -> Result<Outcome, StorageError> {
+        let one = std::slice::from_ref(submission);
+        let mut attempt = self.attempt(one);
+        for _ in 1..PANICS_ALONE {
+            if matches!(attempt, Attempt::Panicked) {
+                attempt = self.attempt(one);
+            }
+        }
+        match attempt {
+            Attempt::Committed(mut outcomes) => Ok(outcomes.pop().unwrap_or(Outcome::Done)),
+            Attempt::Failed(error) => Err(error),
+            Attempt::Panicked => Err(StorageError::Engine {
+                action: "committing a batch",
+                reason: "it panicked each time; the batch is set aside".to_owned(),
+            }),
         }
     }
 

@@ -291,6 +291,11 @@ impl LogWriter {
         index_rows(txn, subject.head.number, position, rows)
     }
 
+    /// The block that is being filled, and the position of its first event.
+    pub(crate) fn unwritten(&self) -> (u64, &BlockBuilder) {
+        (self.next - self.block.count(), &self.block)
+    }
+
     /// Puts the block that is being filled into the log.
     pub(crate) fn flush(&mut self, txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
         if self.block.is_empty() {

@@ -130,6 +130,16 @@ impl BlockBuilder {
         head.len() + self.entries.len()
     }
 
+    /// The frame at `position` and its links, in the block whose first entry has position `first`; `None` where the block
+    /// does not reach there.
+    pub(crate) fn entry(&self, first: u64, position: u64) -> Option<Result<(Links, &[u8]), FrameError>> {
+        let index = usize::try_from(position.checked_sub(first)?).ok()?;
+        let offset = usize::try_from(*self.offsets.get(index)?).ok()?;
+        let end = self.offsets.get(index + 1).and_then(|end| usize::try_from(*end).ok());
+        let bytes = self.entries.get(offset..end.unwrap_or(self.entries.len())).ok_or(MALFORMED);
+        Some(bytes.and_then(|bytes| parse_entry(position, bytes)))
+    }
+
     pub(crate) fn entries(&self) -> &[u8] {
         &self.entries
     }
@@ -159,6 +169,15 @@ pub(crate) struct Stored<'t> {
     pub(crate) record: RecordView<'t>,
     /// The frame around the record.
     pub(crate) frame: &'t [u8],
+}
+
+impl<'t> Stored<'t> {
+    /// Checks the frame at the beginning of an entry's rest.
+    pub(crate) fn open(position: u64, (links, frame): (Links, &'t [u8])) -> Result<Self, FrameError> {
+        let (record, length) = archive::open(frame)?;
+        let frame = frame.get(..length).ok_or(MALFORMED)?;
+        Ok(Self { position, links, record, frame })
+    }
 }
 
 const MALFORMED: FrameError = FrameError::Malformed("the block around it is damaged");
@@ -194,10 +213,7 @@ impl<'t> BlockView<'t> {
 
     /// The entry at `position`, its frame checked.
     pub(crate) fn stored(&self, position: u64) -> Result<Stored<'t>, FrameError> {
-        let (links, frame) = self.entry(position)?;
-        let (record, length) = archive::open(frame)?;
-        let frame = frame.get(..length).ok_or(MALFORMED)?;
-        Ok(Stored { position, links, record, frame })
+        Stored::open(position, self.entry(position)?)
     }
 
     fn entry(&self, position: u64) -> Result<(Links, &'t [u8]), FrameError> {
@@ -205,16 +221,21 @@ impl<'t> BlockView<'t> {
         let at = index.checked_mul(OFFSET).and_then(|at| self.table.get(at..)).ok_or(MALFORMED)?;
         let offset = u32::from_le_bytes(*at.first_chunk().ok_or(MALFORMED)?);
         let bytes = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..)).ok_or(MALFORMED)?;
-        let (header, frame) = bytes.split_first_chunk::<ENTRY_HEADER>().ok_or(MALFORMED)?;
-        let (crc, fields) = header.split_first_chunk::<CRC>().ok_or(MALFORMED)?;
-        let (expected, found) = (u32::from_le_bytes(*crc), entry_crc(position, fields));
-        if expected != found {
-            return Err(FrameError::Checksum { expected, found });
-        }
-        let mut numbers = fields.chunks_exact(8).map(|n| n.try_into().map(u64::from_le_bytes));
-        let mut next = || numbers.next().and_then(Result::ok).ok_or(MALFORMED);
-        Ok((Links { ordinal: next()?, subject: Link(next()?), author: Link(next()?) }, frame))
+        parse_entry(position, bytes)
     }
+}
+
+/// The links and the frame of the entry that begins `bytes`.
+fn parse_entry(position: u64, bytes: &[u8]) -> Result<(Links, &[u8]), FrameError> {
+    let (header, frame) = bytes.split_first_chunk::<ENTRY_HEADER>().ok_or(MALFORMED)?;
+    let (crc, fields) = header.split_first_chunk::<CRC>().ok_or(MALFORMED)?;
+    let (expected, found) = (u32::from_le_bytes(*crc), entry_crc(position, fields));
+    if expected != found {
+        return Err(FrameError::Checksum { expected, found });
+    }
+    let mut numbers = fields.chunks_exact(8).map(|n| n.try_into().map(u64::from_le_bytes));
+    let mut next = || numbers.next().and_then(Result::ok).ok_or(MALFORMED);
+    Ok((Links { ordinal: next()?, subject: Link(next()?), author: Link(next()?) }, frame))
 }
 
 fn entry_crc(position: u64, fields: &[u8]) -> u32 {

@@ -135,6 +135,24 @@ impl Env {
         u64::try_from(pages).unwrap_or(u64::MAX).saturating_mul(u64::from(page))
     }
 
+    /// Pages that the newest commit spans, and those of them that are meta pages, in use, or free.
+    #[cfg(test)]
+    pub(crate) fn census(&self) -> (usize, usize) {
+        let txn = self.env.begin_ro_txn().unwrap();
+        let mut known = 2 + self.env.freelist().unwrap();
+        // LMDB numbers the list of free pages and the main table before the named ones.
+        for number in 0..2 + u32::try_from(TABLES.len()).unwrap() {
+            // SAFETY: a value of only numbers, which the call fills; the transaction is open, and so are the tables.
+            let stat = unsafe {
+                let mut stat: ffi::MDB_stat = std::mem::zeroed();
+                assert_eq!(ffi::mdb_stat(txn.txn(), number, &raw mut stat), 0);
+                stat
+            };
+            known += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+        }
+        (self.env.info().unwrap().last_pgno() + 1, known)
+    }
+
     fn db(&self, table: Table) -> Database {
         // The tables are in the order of the enum.
         #[expect(clippy::indexing_slicing, reason = "every variant has a table, and no number comes from outside")]

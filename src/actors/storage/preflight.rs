@@ -8,7 +8,10 @@ use std::{fs::File, io::ErrorKind, path::Path};
 
 use memmap2::MmapOptions;
 
-use super::{error::StorageError, tail};
+use super::{
+    error::StorageError,
+    tail::{self, Lack},
+};
 
 const FORMAT_FILE: &str = "FORMAT";
 
@@ -126,14 +129,19 @@ pub(crate) fn data_file(dir: &Path) -> Result<(), StorageError> {
     if need <= length {
         return Ok(());
     }
-    let page = u64::from(newest.page_size);
-    let whole = need == newest.bytes()
-        && tail::lacks_free_pages_only(&file, page, newest.free_root, length / page, newest.last_page)
-            .map_err(|source| StorageError::io("reading", &path, source))?;
-    if !whole {
-        return Err(StorageError::Truncated { path, have: length, need });
+    let lack = if need == newest.bytes() {
+        let page = u64::from(newest.page_size);
+        tail::lack(&file, page, newest.free_root, length / page, newest.last_page)
+            .map_err(|source| StorageError::io("reading", &path, source))?
+    } else {
+        Lack::UsedPages
+    };
+    match lack {
+        Lack::FreePages => {}
+        Lack::UsedPages => return Err(StorageError::Truncated { path, have: length, need }),
+        Lack::Unknown(what) => return Err(damaged(format!("the list of free pages: {what}"))),
     }
-    tracing::info!(length, need, "lengthened a data file whose process died before it could");
+    tracing::warn!(length, need, "lengthened a data file whose process died before it could");
     File::options()
         .write(true)
         .open(&path)

@@ -5,13 +5,16 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::{
-    block::{BlockView, Link, Links, Stored},
+    block::{BlockBuilder, BlockView, Link, Links, Stored},
     error::StorageError,
     head::{AuthorHead, INDEX_STEP},
     keys::{self, SubjectNumber},
     lmdb::{Reads, Table},
 };
-use crate::wire::id::{Dot, SubjectId};
+use crate::wire::{
+    frame::FrameError,
+    id::{Dot, SubjectId},
+};
 
 /// How far a subject's log reaches, as of some commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,11 +29,18 @@ pub(crate) struct Extent {
 pub(crate) struct LogReader<'t, R> {
     txn: &'t R,
     block: Option<BlockView<'t>>,
+    /// The block that is not in the table yet, and the position of its first event.
+    unwritten: Option<(u64, &'t BlockBuilder)>,
 }
 
 impl<'t, R: Reads> LogReader<'t, R> {
     pub(crate) const fn new(txn: &'t R) -> Self {
-        Self { txn, block: None }
+        Self { txn, block: None, unwritten: None }
+    }
+
+    /// For the transaction that writes: finds also what is in the block that it is filling. Single events only.
+    pub(crate) const fn with_unwritten(txn: &'t R, first: u64, block: &'t BlockBuilder) -> Self {
+        Self { txn, block: None, unwritten: Some((first, block)) }
     }
 
     /// The position after the last event of the log.
@@ -41,6 +51,10 @@ impl<'t, R: Reads> LogReader<'t, R> {
 
     /// The event at `position`.
     pub(crate) fn stored(&mut self, position: u64) -> Result<Stored<'t>, StorageError> {
+        if let Some(entry) = self.unwritten(position) {
+            let stored = entry.and_then(|entry| Stored::open(position, entry));
+            return stored.map_err(|source| StorageError::DamagedEvent { position, source });
+        }
         let block = self.block(position)?;
         block.stored(position).map_err(|source| StorageError::DamagedEvent { position, source })
     }
@@ -159,8 +173,15 @@ impl<'t, R: Reads> LogReader<'t, R> {
 
     fn links(&mut self, link: Link) -> Result<Links, StorageError> {
         let position = link.position().unwrap_or(0);
+        if let Some(entry) = self.unwritten(position) {
+            return entry.map(|entry| entry.0).map_err(|source| StorageError::DamagedEvent { position, source });
+        }
         let block = self.block(position)?;
         block.links(position).map_err(|source| StorageError::DamagedEvent { position, source })
+    }
+
+    fn unwritten(&self, position: u64) -> Option<Result<(Links, &'t [u8]), FrameError>> {
+        self.unwritten.and_then(|(first, block)| block.entry(first, position))
     }
 
     fn indexed(&self, table: Table, key: &[u8]) -> Result<Option<u64>, StorageError> {
@@ -190,7 +211,7 @@ fn open<'t>(key: &[u8], value: &'t [u8]) -> Result<BlockView<'t>, StorageError> 
 }
 
 fn missing(position: u64) -> StorageError {
-    let source = crate::wire::frame::FrameError::Malformed("it is not in the log any more");
+    let source = FrameError::Malformed("it is not in the log any more");
     StorageError::DamagedEvent { position, source }
 }
 

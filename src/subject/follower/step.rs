@@ -21,7 +21,7 @@ use crate::{
     },
     subject::{
         notice::Notice,
-        pipeline::{Pipeline, PipelineSpec, Report},
+        pipeline::{Pipeline, PipelineSpec},
         supervisor::Ingest,
     },
     wire::{
@@ -425,11 +425,7 @@ impl Follower {
     /// Passes on what the pipeline has to report.
     fn report(&self, inner: &mut Inner) {
         for report in inner.pipeline.take_reports() {
-            self.tell(&match report {
-                Report::Skipped { dot, rule, .. } => Notice::Skipped { dot, rule },
-                Report::CannotReduce { fold, reduce } => Notice::CannotReduce { fold, reduce },
-                Report::Omitted(count) => Notice::Omitted(count),
-            });
+            self.tell(&Notice::from(report));
         }
     }
 
