@@ -392,3 +392,34 @@ fn a_node_writes_under_the_identity_and_within_the_limits_that_it_was_given() {
     let bad = Node::builder().identity("no/name").ephemeral();
     assert!(matches!(bad, Err(Error::Keyring(_))), "{bad:?}");
 }
+
+/// What a task may do as it is woken, in an executor that runs it there and then: it reads the subject's log.
+struct CountOnWake {
+    subject: xaeroflux::Subject,
+    counted: mpsc::Sender<Result<u64, Error>>,
+}
+
+impl Wake for CountOnWake {
+    fn wake(self: Arc<Self>) {
+        self.counted.send(self.subject.count()).unwrap();
+    }
+}
+
+#[test]
+fn a_log_that_is_read_by_what_a_receipt_wakes_hangs_nobody() {
+    let node = Node::ephemeral().unwrap();
+    let subject = node.subject("s");
+    let _handle = subject.run().unwrap();
+    let (counted, told) = mpsc::channel();
+    let waker = Waker::from(Arc::new(CountOnWake { subject: subject.clone(), counted }));
+    // It takes a sync of the disk, and is known only rarely before it is asked for.
+    let _receipt = loop {
+        let mut receipt = subject.publish(event(1));
+        if Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending() {
+            break receipt;
+        }
+    };
+    let counted = told.recv_timeout(PATIENCE).expect("the count hangs");
+    assert!(matches!(counted, Ok(1..) | Err(Error::Storage(xaeroflux::StorageError::OwnThread))), "{counted:?}");
+    assert!(subject.count().unwrap() > 0);
+}

@@ -105,6 +105,9 @@ impl Engine {
 
     /// The log of a subject, its extent known.
     pub(crate) fn log(&self, id: SubjectId, name: &str) -> Result<Arc<SubjectLog>, StorageError> {
+        if self.committer.is_own_thread() {
+            return Err(StorageError::OwnThread);
+        }
         let log = self.store.log(id, name);
         let (tell, told) = mpsc::channel();
         self.committer.submit(Submission {

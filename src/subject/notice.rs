@@ -14,7 +14,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::pipeline::Report;
+use super::pipeline::{MAX_REPORTS, Report};
 use crate::{
     actors::{bus::PublishError, watch::ChildKind},
     wire::{
@@ -23,8 +23,8 @@ use crate::{
     },
 };
 
-/// Notices that a reader may leave unread before it loses the oldest.
-pub const NOTICES: usize = 1024;
+/// Notices that a reader may leave unread before it loses the oldest: all that one pipeline has to report at once.
+pub const NOTICES: usize = MAX_REPORTS + 1;
 
 /// Something that happened to a subject.
 #[derive(Debug, Clone)]

@@ -136,6 +136,11 @@ pub enum StorageError {
         /// Why.
         reason: String,
     },
+    /// The caller is what a commit woke.
+    #[error(
+        "this was called from what a receipt woke, on the thread that commits, and would wait for itself: call it from another thread"
+    )]
+    OwnThread,
     /// The node was shut down.
     #[error("the node is shut down: start it again before using its subjects")]
     Closed,
