@@ -282,16 +282,13 @@ impl Loop {
         if let Err(error) = store.extend_data_file() {
             tracing::warn!(%error, "the data file could not be brought to its full length");
         }
-        for log in self.writer.publish() {
+        let changed = self.writer.publish();
+        for submission in group.iter().filter(|submission| matches!(submission.batch, Batch::Open)) {
             // Who sent a batch hears of it by the answer. What an opening let in is nobody's batch.
-            if group.iter().any(|submission| matches!(submission.batch, Batch::Open) && submission.log.id == log.id) {
-                log.tell_grown();
+            if changed.iter().any(|log| log.id == submission.log.id) {
+                submission.log.tell_grown();
             }
-        }
-        for submission in group {
-            if matches!(submission.batch, Batch::Open) {
-                self.writer.announce(&submission.log);
-            }
+            self.writer.announce(&submission.log);
         }
         publish_tokens(group);
         Ok(std::mem::take(&mut self.staged))
