@@ -2,26 +2,36 @@
 //!
 //! It drains the bus in batches, keeps each batch until the AOF actor has acknowledged it, and starts its children again
 //! when they die. What to do about a death is decided by the pure [policy](crate::actors::supervise).
+//!
+//! Here is what it does with batches and deaths; `doors` are the ways in, `stop` the ends, `lifecycle` what others learn of
+//! its end.
+
+mod doors;
+mod lifecycle;
+mod stop;
 
 use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
-use super::{core::Core, engine::Engine, follower::Follower, notice::Notice};
-use crate::{
-    actors::{
-        aof::{Acknowledged, Aof, AofEnv, Append, Durable, Ingress, Parent},
-        batch::BatchProcessor,
-        bus::{Chunk, Mode, Outcome, PublishError, Receipt},
-        fault::fault_point,
-        storage::StorageError,
-        supervise::{Cause, Credits, Decision, Died, MAX_BYTES, MAX_EVENTS, Retained, Supervisor, Token},
-        watch::{ChildDied, ChildKind, Kill},
-    },
-    wire::event::XaeroEvent,
+pub use doors::Publish;
+pub(crate) use doors::{Grown, HostFollower, Ingest, Wake};
+use lifecycle::Gone;
+pub(crate) use lifecycle::Lifecycle;
+pub(crate) use stop::{Drain, KillChild, Terminate};
+
+use super::{core::Core, engine::Engine, notice::Notice};
+use crate::actors::{
+    aof::{Acknowledged, Aof, AofEnv, Append, Durable, Ingress, Parent},
+    batch::BatchProcessor,
+    bus::{Chunk, PublishError},
+    fault::fault_point,
+    storage::StorageError,
+    supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
+    watch::{ChildDied, ChildKind},
 };
 
 /// The actor behind a running subject. Those who speak actix reach it through [`Subject::addr`](crate::Subject::addr).
@@ -65,72 +75,12 @@ impl<A: Actor> Default for Child<A> {
     }
 }
 
-/// How a running subject ends: shared with those who wait for it.
-#[derive(Default)]
-pub(crate) struct Lifecycle {
-    state: Mutex<LifecycleState>,
-    changed: Condvar,
-}
-
-#[derive(Default, Clone)]
-struct LifecycleState {
-    /// Why it gave up, if it did.
-    failed: Option<String>,
-    /// Whether the actor is gone.
-    gone: bool,
-}
-
-impl Lifecycle {
-    fn change(&self, change: impl FnOnce(&mut LifecycleState)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_all();
-    }
-
-    /// Why the subject gave up, if it did.
-    pub(crate) fn failed(&self) -> Option<String> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).failed.clone()
-    }
-
-    /// Waits until the subject has given up or is gone, and says why it gave up.
-    pub(crate) fn wait_for_end(&self) -> Option<String> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while !state.gone && state.failed.is_none() {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.failed.clone()
-    }
-
-    /// Waits until the actor and all it held are gone. `false` where that takes longer.
-    pub(crate) fn wait_until_gone(&self, timeout: Duration) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(state, timeout, |state| !state.gone);
-        waited.unwrap_or_else(PoisonError::into_inner).0.gone
-    }
-}
-
 /// What a subject was given up for.
 enum End {
     /// The storage takes nothing any more, so that nothing which waits becomes durable.
     Storage(PublishError),
     /// Its actors cannot go on. What they handed to the committer may become durable all the same, and is answered there.
     Actors,
-}
-
-const SUPERVISOR_PANICKED: &str = "its supervisor panicked";
-
-/// Notes the end of the actor, however it ends.
-struct Gone(Arc<Lifecycle>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        let panicked = std::thread::panicking();
-        self.0.change(|state| {
-            state.gone = true;
-            if panicked && state.failed.is_none() {
-                state.failed = Some(SUPERVISOR_PANICKED.to_owned());
-            }
-        });
-    }
 }
 
 impl SubjectActor {
@@ -314,111 +264,6 @@ fn refuse(ingress: &Ingress, error: StorageError) {
     }
 }
 
-/// There is something on the bus.
-pub(crate) struct Wake;
-
-impl Message for Wake {
-    type Result = ();
-}
-
-impl Handler<Wake> for SubjectActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
-        self.pump(ctx);
-    }
-}
-
-/// Events that waited for their time or their causes got into the log, by no batch of this actor's.
-pub(crate) struct Grown;
-
-impl Message for Grown {
-    type Result = ();
-}
-
-impl Handler<Grown> for SubjectActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Grown, _: &mut Self::Context) {
-        self.core.wake_followers();
-    }
-}
-
-/// Publishes an event, and answers when it is durable. For those who speak actix.
-#[derive(Debug)]
-pub struct Publish(pub XaeroEvent);
-
-impl Message for Publish {
-    type Result = Outcome;
-}
-
-impl Handler<Publish> for SubjectActor {
-    type Result = ResponseFuture<Outcome>;
-
-    fn handle(&mut self, Publish(event): Publish, _: &mut Self::Context) -> Self::Result {
-        // Never wait for space here: this thread is the one that makes it.
-        let receipt = match self.core.data.sender().send_with_receipt(event, Mode::Try) {
-            Ok(receipt) => receipt,
-            Err(error) => Receipt::known(Err(error.into())),
-        };
-        Box::pin(receipt)
-    }
-}
-
-/// Frames or a snapshot for the log.
-pub(crate) struct Ingest {
-    pub(crate) ingress: Ingress,
-    pub(crate) events: usize,
-    pub(crate) bytes: usize,
-}
-
-impl Message for Ingest {
-    type Result = ();
-}
-
-impl Handler<Ingest> for SubjectActor {
-    type Result = ();
-
-    fn handle(&mut self, Ingest { ingress, events, bytes }: Ingest, ctx: &mut Self::Context) {
-        if let Some(reason) = self.lifecycle.failed() {
-            return refuse(&ingress, StorageError::GaveUp { reason });
-        }
-        if events > MAX_EVENTS || bytes > MAX_BYTES {
-            return refuse(&ingress, StorageError::TooMuchAtOnce { events, bytes });
-        }
-        let Some(credit) = self.retained.take(events, bytes) else {
-            // The sender is bounded by what it waits for, so it is asked to come again.
-            return refuse(&ingress, StorageError::Busy);
-        };
-        let ingress = Arc::new(ingress);
-        let token = self.retained.push(Arc::clone(&ingress), credit);
-        self.append(token, ingress, ctx);
-    }
-}
-
-/// A pipeline that folds needs the batch actor.
-pub(crate) struct HostFollower(pub(crate) Arc<Follower>);
-
-impl Message for HostFollower {
-    type Result = ();
-}
-
-impl Handler<HostFollower> for SubjectActor {
-    type Result = ();
-
-    fn handle(&mut self, HostFollower(follower): HostFollower, ctx: &mut Self::Context) {
-        if self.batch.awaited {
-            // It is found when the child is started again.
-            return;
-        }
-        let address = match &self.batch.address {
-            Some(address) => address.clone(),
-            None => self.start_batch(ctx),
-        };
-        follower.host(address, false);
-    }
-}
-
 impl Handler<Acknowledged> for SubjectActor {
     type Result = ();
 
@@ -540,69 +385,5 @@ impl Handler<ChildDied> for SubjectActor {
                 ctx.run_later(after, |actor, ctx| actor.restart_batch(ctx));
             }
         }
-    }
-}
-
-/// Kills a child, as a panic in it would.
-pub(crate) struct KillChild(pub(crate) ChildKind);
-
-impl Message for KillChild {
-    type Result = ();
-}
-
-impl Handler<KillChild> for SubjectActor {
-    type Result = ();
-
-    fn handle(&mut self, KillChild(child): KillChild, ctx: &mut Self::Context) {
-        match child {
-            ChildKind::Aof => {
-                if self.aof.address.is_none() && !self.aof.awaited {
-                    self.start_aof(ctx);
-                }
-                if let Some(aof) = &self.aof.address {
-                    aof.do_send(Kill);
-                }
-            }
-            ChildKind::Batch => {
-                if let Some(batch) = &self.batch.address {
-                    batch.do_send(Kill);
-                }
-            }
-        }
-    }
-}
-
-/// Tells when everything that was sent is dealt with.
-pub(crate) struct Drain(pub(crate) mpsc::Sender<()>);
-
-impl Message for Drain {
-    type Result = ();
-}
-
-impl Handler<Drain> for SubjectActor {
-    type Result = ();
-
-    fn handle(&mut self, Drain(tell): Drain, ctx: &mut Self::Context) {
-        self.drained = Some(tell);
-        self.pump(ctx);
-    }
-}
-
-/// Stops the children and the actor.
-pub(crate) struct Terminate;
-
-impl Message for Terminate {
-    type Result = ();
-}
-
-impl Handler<Terminate> for SubjectActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Terminate, ctx: &mut Self::Context) {
-        // An actor whose last address is gone stops; what it says on the way is about an incarnation that is past.
-        self.batch.address = None;
-        self.aof.address = None;
-        self.terminated = true;
-        ctx.stop();
     }
 }
