@@ -155,12 +155,12 @@ impl LogWriter {
             return refused(IngestRefusal::OtherSubject { expected: log.id, found: record.subject() });
         }
         self.sort_waiting(txn, log.id, now_ms)?;
-        let arrival = Arrival::of(&record);
+        let (arrival, record_id) = (Arrival::of(&record), record.id());
         let dot = arrival.dot;
         let Some(subject) = self.subjects.get(&log.id) else { return refused(FrameError::NotAFrame.into()) };
         if subject.head.has(dot) {
             let here = self.find(txn, log.id, dot)?.map(|found| found.0);
-            let there = record.id();
+            let there = record_id;
             return match here {
                 Some(here) if here != there => refused(IngestRefusal::Fork { dot, here, there }),
                 _ => Ok(IngestOutcome::Duplicate(dot)),
@@ -170,7 +170,7 @@ impl LogWriter {
             if subject.waiting.contains(dot) {
                 let here = txn.get(Table::Pending, &keys::pending(subject.head.number, dot))?;
                 if let Some((here, _)) = here.and_then(|frame| archive::open(frame).ok()) {
-                    let (here, there) = (here.id(), record.id());
+                    let (here, there) = (here.id(), record_id);
                     if here != there {
                         return refused(IngestRefusal::Fork { dot, here, there });
                     }
@@ -198,7 +198,7 @@ impl LogWriter {
             return refused(IngestRefusal::ClockBelowCause { dot, cause });
         }
         self.touch(txn, log)?;
-        self.append_frame(txn, log.id, dot, arrival.clock, &arrival.deps, frame)?;
+        self.append_frame(txn, log.id, dot, arrival.clock, &arrival.deps, (frame, &record_id))?;
         self.release(txn, log.id, dot, now_ms)?;
         Ok(IngestOutcome::Stored(dot))
     }
@@ -266,8 +266,8 @@ impl LogWriter {
         let Some(subject) = self.subjects.get(&id) else { return Ok(false) };
         let key = keys::pending(subject.head.number, dot);
         let Some(frame) = txn.get(Table::Pending, &key)?.map(<[u8]>::to_vec) else { return Ok(false) };
-        let arrival = match archive::open(&frame) {
-            Ok((record, _)) => Arrival::of(&record),
+        let (arrival, event_id) = match archive::open(&frame) {
+            Ok((record, _)) => (Arrival::of(&record), record.id()),
             Err(error) => {
                 tracing::error!(%dot, %error, "an event that waited for its causes is damaged and stays aside");
                 return Ok(false);
@@ -294,7 +294,7 @@ impl LogWriter {
             return Ok(false);
         }
         self.touch_known(id);
-        self.append_frame(txn, id, dot, arrival.clock, &arrival.deps, &frame)?;
+        self.append_frame(txn, id, dot, arrival.clock, &arrival.deps, (&frame, &event_id))?;
         Ok(true)
     }
 
@@ -337,6 +337,6 @@ impl LogWriter {
         let (first, block) = self.unwritten();
         let found =
             LogReader::with_unwritten(txn, first, block).by_seq((subject.head.number, id), slot, &author, dot.seq)?;
-        Ok(found.map(|stored| (stored.record.id(), stored.record.clock())))
+        Ok(found.map(|stored| (stored.id(), stored.record.clock())))
     }
 }

@@ -79,24 +79,19 @@ pub(crate) struct LocalBatch {
     pub(crate) own: XaeroID,
     /// Indexes of the events that are refused, ascending, and why.
     pub(crate) refused: Vec<(usize, PublishError)>,
-    /// BLAKE3 of each payload, which the ids of the receipts are made of; empty where there are no receipts.
+    /// BLAKE3 of each payload, which the event ids are made of.
     pub(crate) payload_hashes: Vec<[u8; 32]>,
 }
 
 impl LocalBatch {
-    /// Hashes the payloads, where anybody wants to know the ids.
+    /// Hashes the payloads, on the thread of the caller.
     pub(crate) fn new(chunk: Arc<Chunk>, own: XaeroID, refused: Vec<(usize, PublishError)>) -> Self {
         static HASH: OnceLock<HashMany> = OnceLock::new();
-        let payload_hashes = if chunk.receipts.is_some() {
-            let payloads: Vec<&[u8]> = chunk.entries.iter().map(unhashed).collect();
-            let mut hashes = HASH.get_or_init(HashMany::plain).all(&payloads);
-            for (hash, entry) in hashes.iter_mut().zip(&chunk.entries) {
-                *hash = entry.payload_hash.unwrap_or(*hash);
-            }
-            hashes
-        } else {
-            Vec::new()
-        };
+        let payloads: Vec<&[u8]> = chunk.entries.iter().map(unhashed).collect();
+        let mut payload_hashes = HASH.get_or_init(HashMany::plain).all(&payloads);
+        for (hash, entry) in payload_hashes.iter_mut().zip(&chunk.entries) {
+            *hash = entry.payload_hash.unwrap_or(*hash);
+        }
         Self { chunk, own, refused, payload_hashes }
     }
 }
@@ -127,8 +122,12 @@ pub(crate) struct LogWriter {
     /// The block being filled; its first entry has position `next - block.count()`.
     block: BlockBuilder,
     scratch: Vec<u8>,
-    /// Of the events whose ids are wanted.
+    /// Of the events in the block whose ids are not hashed yet.
     preimages: Preimages,
+    /// Where these events are, in their order.
+    unhashed: Vec<u64>,
+    /// The ids of the events of the submission, as far as they are hashed.
+    ids: Vec<EventId>,
     /// Subjects that this transaction touched.
     touched: Vec<SubjectId>,
     /// Which node this is, for the fault points of tests.
@@ -161,6 +160,8 @@ impl LogWriter {
             block: BlockBuilder::default(),
             scratch: Vec::new(),
             preimages: Preimages::default(),
+            unhashed: Vec::new(),
+            ids: Vec::new(),
             touched: Vec::new(),
         }
     }
@@ -219,6 +220,7 @@ impl LogWriter {
             if self.block.is_full() {
                 self.flush(txn)?;
             }
+            let Some(payload_hash) = batch.payload_hashes.get(index) else { continue };
             let Some(subject) = self.subjects.get_mut(&log.id) else { continue };
             let head = &mut subject.head;
             let author = entry.event.author_id.unwrap_or(batch.own);
@@ -236,14 +238,14 @@ impl LogWriter {
                 payload: &entry.event.evt.data,
             };
             let position = self.next;
-            let written =
-                self.block.append(position, head.links(&known), |out| frame::encode_into(out, &record).map(drop));
+            let written = self.block.append(head.links(&known), |out| frame::encode_into(out, &record).map(drop));
             if let Err(error) = written {
                 results.push(Err(refusal(&error)));
                 continue;
             }
-            if let Some(hash) = batch.payload_hashes.get(index) {
-                self.preimages.push(&record, hash);
+            self.preimages.push(&record, payload_hash);
+            self.unhashed.push(position);
+            if wanted {
                 results.push(Ok(Acknowledged { author, seq: record.dot.seq, id: EventId::from([0; 32]) }));
             }
             let rows = head.apply_at(slot, position, record.dot, clock, deps.iter().copied());
@@ -251,14 +253,27 @@ impl LogWriter {
             self.next = position.saturating_add(1);
             index_rows(txn, number, position, rows)?;
             if waits {
+                // What is let in may be compared with what has just been appended.
+                self.hash_ids();
                 self.release(txn, log.id, record.dot, now_ms)?;
             }
         }
         fault_point!(self.scope, "committer.after_put");
-        for (acknowledged, id) in results.iter_mut().flatten().zip(self.preimages.take_ids()) {
+        self.hash_ids();
+        for (acknowledged, id) in results.iter_mut().flatten().zip(self.ids.drain(..)) {
             acknowledged.id = id;
         }
+        self.ids.clear();
         Ok(results)
+    }
+
+    /// Hashes the ids of the events that have none yet, many at a time, and completes their entries.
+    fn hash_ids(&mut self) {
+        let first = self.next - self.block.count();
+        for (position, id) in self.unhashed.drain(..).zip(self.preimages.take_ids()) {
+            self.block.set_id(first, position, &id);
+            self.ids.push(id);
+        }
     }
 
     /// Appends a frame made elsewhere, all of whose causes are in the log.
@@ -269,7 +284,7 @@ impl LogWriter {
         dot: Dot,
         clock: Clock,
         deps: &[Dot],
-        frame: &[u8],
+        (frame, id): (&[u8], &EventId),
     ) -> Result<(), StorageError> {
         if self.block.is_full() {
             self.flush(txn)?;
@@ -278,7 +293,7 @@ impl LogWriter {
         let position = self.next;
         let (slot, known) = subject.head.author(dot.author);
         let links = subject.head.links(&known);
-        let append = self.block.append(position, links, |out| {
+        let append = self.block.append(links, |out| {
             out.extend_from_slice(frame);
             Ok::<(), std::convert::Infallible>(())
         });
@@ -286,6 +301,7 @@ impl LogWriter {
             Ok(()) => {}
             Err(never) => match never {},
         }
+        self.block.set_id(position - (self.block.count() - 1), position, id);
         let rows = subject.head.apply_at(slot, position, dot, clock, deps.iter().copied());
         self.next = position.saturating_add(1);
         index_rows(txn, subject.head.number, position, rows)
@@ -301,6 +317,7 @@ impl LogWriter {
         if self.block.is_empty() {
             return Ok(());
         }
+        self.hash_ids();
         let first = self.next - self.block.count();
         self.block.parts(first, &mut self.scratch);
         txn.put_parts(Table::Log, &keys::position(first), &[&self.scratch, self.block.entries()])?;

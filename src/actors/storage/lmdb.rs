@@ -42,9 +42,21 @@ pub(crate) enum Table {
     Pending,
     /// Subject number, name of the fold → state.
     Snapshots,
+    /// Subject number, author's slot, sequence number / 64 → roots of the perfect subtrees that this leaf completes.
+    Nodes,
+    /// Number of a batch → the heads that one signature covers.
+    SignedHeads,
+    /// Subject number, author → the signed head of an author whose key is elsewhere.
+    PeerHeads,
+    /// Author → public key, where it is not in the key directory.
+    Writers,
+    /// Subject number, author → where the author's log ends for all who know of its fork.
+    Cuts,
+    /// Subject number, hash of the subscription's name → how far it has been acknowledged.
+    Cursors,
 }
 
-const TABLES: [(Table, &str); 9] = [
+const TABLES: [(Table, &str); 15] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),
@@ -54,6 +66,12 @@ const TABLES: [(Table, &str); 9] = [
     (Table::AuthorIndex, "author_index"),
     (Table::Pending, "pending"),
     (Table::Snapshots, "snapshots"),
+    (Table::Nodes, "nodes"),
+    (Table::SignedHeads, "signed_heads"),
+    (Table::PeerHeads, "peer_heads"),
+    (Table::Writers, "writers"),
+    (Table::Cuts, "cuts"),
+    (Table::Cursors, "cursors"),
 ];
 
 /// An open environment.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::{
-    block::{BlockBuilder, BlockView, Link, Links, Stored},
+    block::{BlockBuilder, BlockView, Entry, Link, Links, Stored},
     error::StorageError,
     head::{AuthorHead, INDEX_STEP},
     keys::{self, SubjectNumber},
@@ -174,13 +174,13 @@ impl<'t, R: Reads> LogReader<'t, R> {
     fn links(&mut self, link: Link) -> Result<Links, StorageError> {
         let position = link.position().unwrap_or(0);
         if let Some(entry) = self.unwritten(position) {
-            return entry.map(|entry| entry.0).map_err(|source| StorageError::DamagedEvent { position, source });
+            return entry.map(|entry| entry.links).map_err(|source| StorageError::DamagedEvent { position, source });
         }
         let block = self.block(position)?;
         block.links(position).map_err(|source| StorageError::DamagedEvent { position, source })
     }
 
-    fn unwritten(&self, position: u64) -> Option<Result<(Links, &'t [u8]), FrameError>> {
+    fn unwritten(&self, position: u64) -> Option<Result<Entry<'t>, FrameError>> {
         self.unwritten.and_then(|(first, block)| block.entry(first, position))
     }
 
