@@ -47,6 +47,8 @@ pub const POINTS: &[&str] = &[
     // The only one with an error form: a simulated EIO.
     "committer.commit_fails",
     "committer.after_commit",
+    // The thread that signs the heads.
+    "signing.job",
     // The batch processor.
     "batch.received",
     "batch.fold",

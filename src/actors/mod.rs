@@ -2,7 +2,7 @@
 //!
 //! * `bus` is what publishers write to. `pool` runs the users' closures. `runtime` is the process's threads.
 //! * `storage` is the node's one LMDB environment, `committer` the one thread that writes it, `keyring` its
-//!   identities.
+//!   identities, `signing` the thread that signs for them.
 //! * `aof` and `batch` are the children of a subject's supervisor; `watch` tells it of their deaths, and
 //!   [`supervise`] decides what to do then.
 //! * [`fault`] is where tests make things fail.
@@ -18,6 +18,7 @@ pub mod fault;
 pub(crate) mod keyring;
 pub(crate) mod pool;
 pub(crate) mod runtime;
+pub(crate) mod signing;
 pub(crate) mod storage;
 pub mod supervise;
 pub(crate) mod watch;

@@ -13,7 +13,7 @@ use super::error::Error;
 use crate::{
     actors::{
         committer::{
-            thread::{Committer, WallClock},
+            thread::{Committer, Trust, WallClock},
             writer::{Batch, Submission},
         },
         keyring::Keyring,
@@ -67,6 +67,7 @@ impl Engine {
         map_size: usize,
         wall: WallClock,
         own_name: Option<&str>,
+        signed: bool,
     ) -> Result<Arc<Self>, Error> {
         static OPEN: Mutex<Option<Directories>> = Mutex::new(None);
         let lock = || OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +95,8 @@ impl Engine {
         for error in keyring.damaged() {
             tracing::error!(%error, "an identity cannot be used");
         }
-        let committer = Arc::new(Committer::start(Arc::clone(&store), wall)?);
+        let trust = if signed { Trust::Keys(Arc::clone(&keyring)) } else { Trust::Off };
+        let committer = Arc::new(Committer::start(Arc::clone(&store), wall, trust)?);
         let engine = Arc::new(Self { keyring, committer, store, runtime });
         let mut open = lock();
         let open = open.get_or_insert_with(HashMap::new);

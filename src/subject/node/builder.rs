@@ -23,11 +23,12 @@ pub struct NodeBuilder {
     wall: WallClock,
     own_name: Option<String>,
     bus: BusLimits,
+    signed: bool,
 }
 
 impl NodeBuilder {
     pub(super) fn new() -> Self {
-        Self { dir: None, map_size: DEFAULT_MAP_SIZE, wall: system_clock(), own_name: None, bus: BusLimits::default() }
+        Self { dir: None, map_size: DEFAULT_MAP_SIZE, wall: system_clock(), own_name: None, bus: BusLimits::default(), signed: true }
     }
 
     /// The data directory, created if absent. Without it: what `XAEROFLUX_DATA_DIR` says, else one for each executable
@@ -57,6 +58,14 @@ impl NodeBuilder {
     /// [`try_send`]: crate::Sender::try_send
     pub fn bus_limits(mut self, events: usize, bytes: usize) -> Self {
         self.bus = BusLimits { events, bytes, ..self.bus };
+        self
+    }
+
+    /// A node that keeps no trees and signs no heads: to measure what these cost. What it writes cannot be proven until
+    /// the directory is opened by a node that signs, which then makes up for it.
+    #[doc(hidden)]
+    pub fn unsigned(mut self) -> Self {
+        self.signed = false;
         self
     }
 
@@ -96,6 +105,7 @@ impl NodeBuilder {
             wall: self.wall,
             own_name: self.own_name,
             bus: self.bus,
+            signed: self.signed,
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Options {
     /// The name of the node's own identity, where it is not the usual one.
     pub(super) own_name: Option<String>,
     pub(super) bus: BusLimits,
+    /// Whether heads are signed, and trees kept to be signed.
+    pub(super) signed: bool,
 }
 
 impl NodeShared {
@@ -66,8 +68,8 @@ impl NodeShared {
             let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
             *options = Options { dir: options.dir.take(), ..new };
         }
-        let Options { map_size, wall, own_name, .. } = self.options();
-        let opened = Engine::open(&self.dir()?, map_size, wall, own_name.as_deref())?;
+        let Options { map_size, wall, own_name, signed, .. } = self.options();
+        let opened = Engine::open(&self.dir()?, map_size, wall, own_name.as_deref(), signed)?;
         *engine = Arc::downgrade(&opened);
         Ok(opened)
     }
