@@ -12,15 +12,19 @@
 //! become an archived record in one place only ([`archive`]), by checked access, after the checksum was compared.
 
 pub mod archive;
+pub(crate) mod bytes;
 pub mod clock;
 pub mod event;
 pub mod frame;
 pub(crate) mod hash_many;
+pub mod head;
 pub mod id;
 pub mod key;
 pub mod key_file;
 pub mod limits;
+pub mod mmr;
 pub mod name;
+pub mod proof;
 pub mod record;
 pub mod sign;
 pub mod vector;
