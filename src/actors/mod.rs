@@ -16,6 +16,7 @@ pub(crate) mod bus;
 pub(crate) mod committer;
 pub mod fault;
 pub(crate) mod keyring;
+pub(crate) mod mmr;
 pub(crate) mod pool;
 pub(crate) mod runtime;
 pub(crate) mod signing;

@@ -65,11 +65,6 @@ impl Heads {
         !self.ready.is_empty()
     }
 
-    /// Whether a job is on its way.
-    pub(crate) const fn is_busy(&self) -> bool {
-        self.busy
-    }
-
     /// What is on its way is to be signed again.
     pub(crate) fn forget_job(&mut self) {
         self.busy = false;
@@ -103,11 +98,6 @@ impl Heads {
             }
         }
     }
-
-    /// Takes over from the writer that was in use before a failure.
-    pub(super) fn succeed(&mut self, old: &Self) {
-        self.unsignable.clone_from(&old.unsignable);
-    }
 }
 
 /// What is known of one author's log in a subject.
@@ -130,6 +120,12 @@ impl KnownHead {
 }
 
 impl LogWriter {
+    /// Takes over from the writer that was in use before a failure what is not on disk.
+    pub(crate) fn succeed(&mut self, old: &Self) {
+        self.keeps_trees = old.keeps_trees;
+        self.heads.unsignable.clone_from(&old.heads.unsignable);
+    }
+
     /// What is known of the author's log. A signature that is ready counts, though it may not be stored yet: the events
     /// that it covers are.
     pub(crate) fn known_head(
@@ -143,7 +139,7 @@ impl LogWriter {
         let (slot, known) = subject.head.author(author);
         let number = subject.head.number;
         let tree = subject.head.tree(slot).map(|(_, tree)| tree.clone()).unwrap_or_default();
-        let ready = self.heads.ready.iter().rev().find_map(|batch| batch.find(id, author));
+        let ready = self.heads.ready.iter().rev().find_map(|batch| find(batch, id, author));
         let signed = match ready {
             Some(head) => Some(head),
             None => stored_head(txn, number, slot, (id, author), tree.signed)?,
@@ -247,7 +243,7 @@ impl LogWriter {
             self.heads.next = number.saturating_add(1);
             let live = self.refer(txn, number, &batch, &mut dead)?;
             if live > 0 {
-                txn.put(Table::SignedHeads, &number.to_be_bytes(), &checked(&batch.encode()))?;
+                txn.put(Table::SignedHeads, &number.to_be_bytes(), &checked(&encoded(&batch)))?;
                 self.heads.live.insert(number, live);
             }
         }
@@ -342,8 +338,8 @@ impl LogWriter {
             }
         }
         for (id, subject) in &self.subjects {
-            for (slot, _, tree) in subject.head.authors() {
-                if tree.is_unsigned() {
+            for (slot, author, tree) in subject.head.authors() {
+                if tree.is_unsigned() && self.keyring.as_ref().is_some_and(|keys| keys.can_sign(author.author)) {
                     self.heads.grown.insert((*id, slot));
                 }
             }
@@ -370,7 +366,7 @@ pub(crate) fn stored_head(
         return head.map(Some).ok_or_else(|| damaged("peer heads", &key));
     }
     let batch = batch_row(txn, signed.batch)?;
-    let head = batch.and_then(|batch| batch.find(id, author));
+    let head = batch.and_then(|batch| find(&batch, id, author));
     head.map(Some).ok_or_else(|| damaged("signed heads", &signed.batch.to_be_bytes()))
 }
 
@@ -392,6 +388,20 @@ fn live_row(txn: &impl Reads, number: u64) -> Result<Option<u32>, StorageError> 
 /// Key of the number of trees that refer to a batch: right behind the batch.
 fn live_key(number: u64) -> [u8; 9] {
     keys::concat(number.to_be_bytes(), [1])
+}
+
+/// The head of this log in a batch.
+fn find(batch: &HeadBatch, id: SubjectId, author: XaeroID) -> Option<SignedHead> {
+    if batch.author() != author {
+        return None;
+    }
+    batch.signed_head(batch.heads().iter().position(|head| head.subject == id)?)
+}
+
+fn encoded(batch: &HeadBatch) -> Vec<u8> {
+    let mut out = Vec::new();
+    batch.encode_into(&mut out);
+    out
 }
 
 /// A row with its CRC32C behind it.

@@ -184,7 +184,9 @@ impl Loop {
             }
             if self.store_at.is_some_and(|due| due <= Instant::now()) {
                 self.store_at = None;
-                self.commit(Vec::new());
+                if self.writer.heads.has_ready() {
+                    self.commit(Vec::new());
+                }
             }
             let received = match self.look_at.into_iter().chain(self.store_at).min() {
                 Some(due) => messages.recv_deadline(due),
@@ -431,9 +433,10 @@ impl Loop {
             );
             let is_coming = !stopping
                 && known.as_ref().is_ok_and(|known| known.signed_length() < length)
-                && self.keyring.as_ref().is_some_and(|keyring| {
-                    self.writer.may_be_signed(keyring, question.log.id, author, length)
-                });
+                && self
+                    .keyring
+                    .as_ref()
+                    .is_some_and(|keyring| self.writer.may_be_signed(keyring, question.log.id, author, length));
             if is_coming {
                 self.parked.push(question);
             } else {

@@ -5,7 +5,12 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::{heads::{Heads, KnownHead}, ingest::IngestOutcome, recover::checkpoint_row, waiting::Waiting};
+use super::{
+    heads::{Heads, KnownHead},
+    ingest::IngestOutcome,
+    recover::checkpoint_row,
+    waiting::Waiting,
+};
 use crate::{
     actors::{
         bus::{Acknowledged, Chunk, Entry, PublishError},
@@ -24,8 +29,8 @@ use crate::{
     wire::{
         clock::Clock,
         frame::{self, FrameError},
-        head::SignedHead,
         hash_many::HashMany,
+        head::SignedHead,
         id::{Dot, EventId, SubjectId, XaeroID},
         key::PublicKey,
         limits::MAX_DEPS,
@@ -74,10 +79,7 @@ pub(crate) enum Batch {
     },
     /// Nothing: the question what is known of an author's head, answered when one is signed that covers so many events, or
     /// when none will be.
-    Head {
-        author: XaeroID,
-        length: u64,
-    },
+    Head { author: XaeroID, length: u64 },
     /// Nothing of its own: the answer tells that the log's extent is known, and that all before it is dealt with.
     Open,
 }
@@ -348,7 +350,12 @@ impl LogWriter {
             && let Some(subject) = self.subjects.get_mut(&id)
         {
             subject.head.grow(slot, leaves);
-            self.heads.grew(id, slot);
+            let author = subject.head.tree(slot).map(|(author, _)| author.author);
+            if let (Some(author), Some(keyring)) = (author, &self.keyring)
+                && keyring.can_sign(author)
+            {
+                self.heads.grew(id, slot);
+            }
         }
     }
 

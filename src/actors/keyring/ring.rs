@@ -71,7 +71,14 @@ impl Keyring {
                 Err(error) => damaged.push(error),
             }
         }
-        Ok(Self { dir, index: RwLock::new(index), making: Mutex::new(()), damaged, own: OWN_NAME.to_owned(), retired: OnceLock::new() })
+        Ok(Self {
+            dir,
+            index: RwLock::new(index),
+            making: Mutex::new(()),
+            damaged,
+            own: OWN_NAME.to_owned(),
+            retired: OnceLock::new(),
+        })
     }
 
     /// The same keyring, with another name for the node's own identity.

@@ -186,7 +186,7 @@ impl Head {
     pub(crate) fn grow(&mut self, slot: u32, leaves: &[Hash]) {
         if let Some(tree) = self.tree_mut(slot) {
             match leaves {
-                [leaf] => tree.peaks.push(*leaf),
+                [leaf] => tree.peaks.push(leaf),
                 leaves => tree.peaks.extend(leaves, &mut |_, _, _| {}),
             }
         }

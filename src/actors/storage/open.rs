@@ -138,6 +138,11 @@ impl Store {
         reader.subject((number, log.id), published.extent, from..from.saturating_add(max), &mut |stored| visit(stored))
     }
 
+    /// Reads the log within a transaction.
+    pub(crate) fn log_reader<'t, R: Reads>(&'t self, txn: &'t R) -> LogReader<'t, R> {
+        LogReader::new(txn)
+    }
+
     /// The snapshot of a fold, and how many events it covers.
     pub(crate) fn snapshot(&self, log: &SubjectLog, fold: &[u8; 32]) -> Result<Option<(u64, Vec<u8>)>, StorageError> {
         let Some(number) = log.published().number else { return Ok(None) };

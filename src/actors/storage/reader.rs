@@ -13,7 +13,7 @@ use super::{
 };
 use crate::wire::{
     frame::FrameError,
-    id::{Dot, SubjectId},
+    id::{Dot, EventId, SubjectId},
 };
 
 /// How far a subject's log reaches, as of some commit.
@@ -99,6 +99,18 @@ impl<'t, R: Reads> LogReader<'t, R> {
             }
         }
         Ok(())
+    }
+
+    /// The entry that a link leads to, its frame not looked at, and its event id.
+    pub(crate) fn leaf(&mut self, link: Link) -> Result<(Links, EventId), StorageError> {
+        let position = link.position().unwrap_or(0);
+        let block = self.block(position)?;
+        let damaged = |source| StorageError::DamagedEvent { position, source };
+        let entry = block.entry(position).map_err(damaged)?;
+        match entry.id {
+            Some(id) => Ok((entry.links, id)),
+            None => Ok((entry.links, self.stored(position)?.id())),
+        }
     }
 
     /// The event of `author`, found in `slot`, with this sequence number.

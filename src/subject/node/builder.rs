@@ -28,7 +28,14 @@ pub struct NodeBuilder {
 
 impl NodeBuilder {
     pub(super) fn new() -> Self {
-        Self { dir: None, map_size: DEFAULT_MAP_SIZE, wall: system_clock(), own_name: None, bus: BusLimits::default(), signed: true }
+        Self {
+            dir: None,
+            map_size: DEFAULT_MAP_SIZE,
+            wall: system_clock(),
+            own_name: None,
+            bus: BusLimits::default(),
+            signed: true,
+        }
     }
 
     /// The data directory, created if absent. Without it: what `XAEROFLUX_DATA_DIR` says, else one for each executable
