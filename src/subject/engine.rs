@@ -13,14 +13,15 @@ use super::error::Error;
 use crate::{
     actors::{
         committer::{
+            heads::KnownHead,
             thread::{Committer, Trust, WallClock},
-            writer::{Batch, Submission},
+            writer::{Batch, Outcome, Submission},
         },
         keyring::Keyring,
         runtime::Runtime,
         storage::{StorageError, Store, open::SubjectLog},
     },
-    wire::id::SubjectId,
+    wire::id::{SubjectId, XaeroID},
 };
 
 /// An open data directory with its threads.
@@ -107,19 +108,33 @@ impl Engine {
 
     /// The log of a subject, its extent known.
     pub(crate) fn log(&self, id: SubjectId, name: &str) -> Result<Arc<SubjectLog>, StorageError> {
+        let log = self.store.log(id, name);
+        self.ask(&log, Batch::Open)?;
+        Ok(log)
+    }
+
+    /// What is known of an author's log, once a signed head covers so many of its events, or none will.
+    pub(crate) fn head(&self, log: &Arc<SubjectLog>, author: XaeroID, length: u64) -> Result<KnownHead, StorageError> {
+        match self.ask(log, Batch::Head { author, length })? {
+            Outcome::Head(known) => Ok(*known),
+            _ => Err(StorageError::Closed),
+        }
+    }
+
+    /// Has the committer answer.
+    pub(crate) fn ask(&self, log: &Arc<SubjectLog>, batch: Batch) -> Result<Outcome, StorageError> {
         if self.committer.is_own_thread() {
             return Err(StorageError::OwnThread);
         }
-        let log = self.store.log(id, name);
         let (tell, told) = mpsc::channel();
         self.committer.submit(Submission {
-            log: Arc::clone(&log),
+            log: Arc::clone(log),
             token: 0,
-            batch: Batch::Open,
-            reply: Box::new(move |answer| drop(tell.send(answer.map(drop)))),
+            batch,
+            // Whoever gave up waiting does not want to know.
+            reply: Box::new(move |answer| drop(tell.send(answer))),
         });
-        told.recv().unwrap_or(Err(StorageError::Closed))?;
-        Ok(log)
+        told.recv().unwrap_or(Err(StorageError::Closed))
     }
 }
 

@@ -21,6 +21,7 @@ pub mod read;
 pub mod run;
 pub mod subscription;
 pub(crate) mod supervisor;
+pub mod trust;
 
 pub use error::Error;
 pub use follower::{Lag, Overflow, SubscribeOptions};

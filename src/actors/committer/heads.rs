@@ -27,7 +27,7 @@ use crate::{
         head::{HeadBatch, SignedHead},
         id::{SubjectId, XaeroID},
         key::PublicKey,
-        mmr::Peaks,
+        mmr::{Hash, Peaks},
     },
 };
 
@@ -145,6 +145,16 @@ impl LogWriter {
             None => stored_head(txn, number, slot, (id, author), tree.signed)?,
         };
         Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed, cut: None })
+    }
+
+    /// Each author's log, as far as it counts: what a subject's root is made of.
+    pub(crate) fn logs(&mut self, txn: &impl Reads, id: SubjectId) -> Result<Vec<(XaeroID, u64, Hash)>, StorageError> {
+        self.load(txn, id)?;
+        let Some(subject) = self.subjects.get(&id) else { return Ok(Vec::new()) };
+        let logs = subject.head.authors().map(|(_, author, tree)| (author.author, tree.peaks.len(), tree.peaks.root()));
+        let mut logs: Vec<_> = logs.filter(|(_, length, _)| *length > 0).collect();
+        logs.sort_unstable_by_key(|(author, _, _)| *author);
+        Ok(logs)
     }
 
     /// The heads that are to be signed now, if there are any and none are on their way.

@@ -266,7 +266,7 @@ impl Loop {
         let mut no_room: Option<StorageError> = None;
         for submission in group {
             // An opening takes no room: to read is possible on a full disk too, and that it succeeds says nothing of one.
-            let takes_room = !matches!(submission.batch, Batch::Open);
+            let takes_room = !matches!(submission.batch, Batch::Open | Batch::Logs);
             let result = match &no_room {
                 Some(error) if takes_room => Err(error.clone()),
                 _ => self.commit_one(&submission),
@@ -522,7 +522,8 @@ impl Batch {
             Self::Local(batch) => (batch.chunk.entries.len(), batch.chunk.bytes),
             Self::Foreign(foreign) => (foreign.frames.len(), foreign.frames.iter().map(Vec::len).sum()),
             Self::Snapshot { row, .. } => (1, row.len()),
-            Self::Open | Self::Head { .. } => (0, 0),
+            Self::Nodes(rows) => (1, rows.iter().map(|(_, row)| row.len()).sum()),
+            Self::Open | Self::Logs | Self::Head { .. } => (0, 0),
         }
     }
 }

@@ -80,6 +80,10 @@ pub(crate) enum Batch {
     /// Nothing: the question what is known of an author's head, answered when one is signed that covers so many events, or
     /// when none will be.
     Head { author: XaeroID, length: u64 },
+    /// Nothing: the question what each author's log has come to.
+    Logs,
+    /// Rows of nodes of the authors' trees, which only the subject's MMR actor writes.
+    Nodes(Arc<Vec<([u8; 16], Vec<u8>)>>),
     /// Nothing of its own: the answer tells that the log's extent is known, and that all before it is dealt with.
     Open,
 }
@@ -128,6 +132,8 @@ pub(crate) enum Outcome {
     Local(Vec<Result<Acknowledged, PublishError>>),
     /// One for each frame.
     Foreign(Vec<IngestOutcome>),
+    /// Author, length and root of each log.
+    Logs(Vec<(XaeroID, u64, Hash)>),
     /// What is known of an author's head.
     Head(Box<KnownHead>),
     /// Done.
@@ -241,7 +247,15 @@ impl LogWriter {
                 }
                 Ok(Outcome::Done)
             }
+            // Answered after the commit.
             Batch::Head { .. } => Ok(Outcome::Done),
+            Batch::Logs => self.logs(txn, log.id).map(Outcome::Logs),
+            Batch::Nodes(rows) => {
+                for (key, row) in rows.iter() {
+                    txn.put(Table::Nodes, key, row)?;
+                }
+                Ok(Outcome::Done)
+            }
             Batch::Open => {
                 // The time of what is held here may have come while the subject was not in use.
                 self.release_held(txn, log.id, now_ms)?;

@@ -14,7 +14,6 @@ use crate::{
             head::{AuthorHead, INDEX_STEP},
             keys::{self, SubjectNumber},
             lmdb::{Reads, Table},
-            reader::LogReader,
         },
     },
     wire::{
