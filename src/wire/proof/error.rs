@@ -116,6 +116,11 @@ pub enum ProofError {
     /// The path does not lead to the signed root.
     #[error("the path does not lead to the signed root: the event, the path or the head was altered")]
     BadPath,
+    /// The events of a range do not give the signed root.
+    #[error(
+        "these events do not give the root that their author signed: one was altered or left out, or the log has forked; fetch them from another peer"
+    )]
+    WrongRoot,
     /// A log that is shorter than it was.
     #[error("a log of {new} events cannot continue one of {old}: a log only grows")]
     Shrunk {
@@ -171,7 +176,7 @@ pub enum ProofError {
     TooManyDeps(usize),
     /// A payload above the limit.
     #[error("a payload has at most {MAX_PAYLOAD_BYTES} bytes, not {0}")]
-    PayloadTooLarge(u64),
+    PayloadTooLarge(usize),
     /// An event type of a newer version.
     #[error("the event type {0:?} is unknown to this program: upgrade xaeroflux")]
     UnknownEventType([u8; 2]),
