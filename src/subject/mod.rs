@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod node;
 pub mod notice;
 pub mod pipeline;
+pub(crate) mod prover;
 pub mod read;
 pub mod run;
 pub mod subscription;

@@ -1,12 +1,15 @@
 //! What a subject's log can show to others: signed heads and the subject's root.
 
-use super::{error::Error, handle::Subject};
+use std::sync::Arc;
+
+use super::{error::Error, handle::Subject, prover::Prover};
 use crate::{
     actors::committer::writer::{Batch, Outcome},
     wire::{
         head::{SignedHead, subject_root},
-        id::XaeroID,
+        id::{Dot, XaeroID},
         mmr::Hash,
+        proof::EventProof,
     },
 };
 
@@ -36,6 +39,32 @@ impl Subject {
         // What is durable now, and then that length signed.
         let length = engine.head(&log, author, 0)?.peaks.len();
         Ok(engine.head(&log, author, length)?.signed)
+    }
+
+    /// The proof that an event is in its author's signed log: for whoever has the author's public key, on any machine, and
+    /// without a data directory.
+    ///
+    /// ```
+    /// use xaeroflux::{Node, XaeroEvent, event::CRDT_SET_ADD, wire::proof::EventProof};
+    /// let node = Node::ephemeral()?;
+    /// let tags = node.subject("tags");
+    /// let handle = tags.run()?;
+    /// let receipt = tags.publish(XaeroEvent::new("urgent", CRDT_SET_ADD)).wait()?;
+    /// let bytes = tags.prove(receipt.author, receipt.seq)?.encode();
+    /// // Elsewhere:
+    /// let proof = EventProof::decode(&bytes)?;
+    /// proof.verify(&node.public_key("self")?)?;
+    /// assert_eq!(proof.header().id(), receipt.id);
+    /// # drop(handle);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoSuchEvent`]; [`Error::Unsigned`] where nothing here shows that the author signed it; otherwise as
+    /// [`signed_head`](Self::signed_head).
+    pub fn prove(&self, author: XaeroID, seq: u64) -> Result<EventProof, Error> {
+        let (engine, log) = self.log()?;
+        Prover::new(Arc::downgrade(&engine), log).prove(Dot::new(author, seq))
     }
 
     /// How many events each author has in the subject's log here, with the root over them; by author, ascending.

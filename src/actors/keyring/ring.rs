@@ -187,6 +187,17 @@ impl Keyring {
         Ok(loaded)
     }
 
+    /// The public key of this writer, if its key is here or was retired here.
+    pub fn key_of(&self, id: XaeroID) -> Option<PublicKey> {
+        if let Ok(entry) = self.entry(id) {
+            return Some(entry.public.clone());
+        }
+        if !self.can_sign(id) {
+            return None;
+        }
+        succession::retired_secret(&self.dir, id).ok().map(|secret| secret.public_key().clone())
+    }
+
     /// Whether heads can be signed for this writer here: its key is here, or it was until the directory was copied.
     pub fn can_sign(&self, id: XaeroID) -> bool {
         self.contains(id) || self.retired.get_or_init(|| succession::retired(&self.dir)).contains(&id)

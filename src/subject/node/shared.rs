@@ -74,6 +74,11 @@ impl NodeShared {
         Ok(opened)
     }
 
+    /// The node's engine, if it is open.
+    pub(crate) fn open_engine(&self) -> Option<Arc<Engine>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
     pub(super) fn dir(&self) -> Result<PathBuf, Error> {
         match self.options().dir {
             Some(dir) if self.is_default => Ok(environment_dir().unwrap_or(dir)),
