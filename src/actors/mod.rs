@@ -3,7 +3,8 @@
 //! * `bus` is what publishers write to. `pool` runs the users' closures. `runtime` is the process's threads.
 //! * `storage` is the node's one LMDB environment, `committer` the one thread that writes it, `keyring` its
 //!   identities.
-//! * `aof` and `batch` are the children of a subject's supervisor; `watch` tells it of their deaths, and
+//! * [`segment`] is where the log goes when it gets old.
+//! * `aof`, `batch` and `segment` have the children of a subject's supervisor; `watch` tells it of their deaths, and
 //!   [`supervise`] decides what to do then.
 //! * [`fault`] is where tests make things fail.
 //!
@@ -18,6 +19,7 @@ pub mod fault;
 pub(crate) mod keyring;
 pub(crate) mod pool;
 pub(crate) mod runtime;
+pub mod segment;
 pub(crate) mod storage;
 pub mod supervise;
 pub(crate) mod watch;

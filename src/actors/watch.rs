@@ -11,6 +11,8 @@ use actix::{Message, WeakRecipient};
 pub enum ChildKind {
     /// Appends to the log.
     Aof,
+    /// Moves what is old out of the log table.
+    Segment,
     /// Folds.
     Batch,
 }
@@ -19,6 +21,7 @@ impl std::fmt::Display for ChildKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Aof => "AOF actor",
+            Self::Segment => "segment writer",
             Self::Batch => "batch actor",
         })
     }

@@ -18,7 +18,10 @@ use crate::{
         },
         keyring::Keyring,
         runtime::Runtime,
-        storage::{StorageError, Store, open::SubjectLog},
+        storage::{
+            StorageError, Store,
+            open::{StoreOptions, SubjectLog},
+        },
     },
     wire::id::SubjectId,
 };
@@ -64,7 +67,7 @@ impl Engine {
     /// take the other's numbers for their own.
     pub(crate) fn open(
         dir: &Path,
-        map_size: usize,
+        options: StoreOptions,
         wall: WallClock,
         own_name: Option<&str>,
     ) -> Result<Arc<Self>, Error> {
@@ -81,7 +84,7 @@ impl Engine {
         }
         let runtime = Runtime::shared()?;
         let (held, closed) = mpsc::channel();
-        let store = Store::open(dir, map_size, Some(held))?;
+        let store = Store::open_with(dir, options, Some(held))?;
         let keyring = Keyring::open(dir.join("keys"))?;
         let keyring = Arc::new(match own_name {
             Some(name) => keyring.with_own_name(name)?,

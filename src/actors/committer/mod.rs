@@ -7,6 +7,7 @@
 //!   subjects in use.
 //! * [`ingest`] is the same door for events made elsewhere, with [`waiting`] for those whose causes are missing.
 //! * [`recover`] brings the writer back to what is durable, after a start as after a failed or interrupted commit.
+//! * `trim` takes what is in [segments](crate::actors::segment) out of the log table.
 //! * [`thread`] is the loop: groups, panics, replies.
 //!
 //! # Invariants
@@ -17,6 +18,7 @@
 pub(crate) mod ingest;
 pub(crate) mod recover;
 pub(crate) mod thread;
+mod trim;
 pub(crate) mod waiting;
 pub(crate) mod writer;
 

@@ -9,7 +9,10 @@ use std::{
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-use super::writer::{Batch, LogWriter, Outcome, Reply, Submission};
+use super::{
+    trim,
+    writer::{Batch, LogWriter, Outcome, Reply, Submission},
+};
 use crate::actors::{
     fault::fault_point,
     storage::{StorageError, Store},
@@ -45,6 +48,8 @@ pub(crate) struct Committer {
 
 enum Message {
     Submit(Submission),
+    /// A segment was sealed: what it holds may leave the log table.
+    Trim,
     Stop,
 }
 
@@ -55,8 +60,15 @@ impl Committer {
         // Bounded by the credits of the subjects: each has a limited number of events in flight.
         let (inbox, messages) = unbounded();
         // What was held when the node stopped may be due by now.
-        let mut state =
-            Loop { store, writer, wall, staged: Vec::new(), committed: false, look_at: Some(Instant::now()) };
+        let mut state = Loop {
+            store,
+            writer,
+            wall,
+            staged: Vec::new(),
+            committed: false,
+            look_at: Some(Instant::now()),
+            trim_at: Some(Instant::now()),
+        };
         let thread = std::thread::Builder::new()
             .name("xaeroflux-commit".to_owned())
             .spawn(move || state.run(&messages))
@@ -72,6 +84,12 @@ impl Committer {
         {
             (submission.reply)(Err(StorageError::Closed));
         }
+    }
+
+    /// Tells that the segments reach further than they did.
+    pub(crate) fn trim(&self) {
+        // Whoever starts next finds out by itself.
+        let _ = self.inbox.send(Message::Trim);
     }
 
     /// Whether the caller runs on the committer's thread, and therefore must not wait for it. What a receipt wakes does.
@@ -108,6 +126,8 @@ struct Loop {
     committed: bool,
     /// When to look whether a held event's time has come; `None` while nothing is held.
     look_at: Option<Instant>,
+    /// When to take out of the log table what is in segments; `None` while there is nothing of the kind.
+    trim_at: Option<Instant>,
 }
 
 /// How an attempt to commit a group ended.
@@ -124,12 +144,19 @@ impl Loop {
             if self.look_at.is_some_and(|due| due <= Instant::now()) {
                 self.release_held();
             }
-            let received = match self.look_at {
+            if self.trim_at.is_some_and(|due| due <= Instant::now()) {
+                self.trim();
+            }
+            let received = match self.look_at.into_iter().chain(self.trim_at).min() {
                 Some(due) => messages.recv_deadline(due),
                 None => messages.recv().map_err(RecvTimeoutError::from),
             };
             let first = match received {
                 Ok(Message::Submit(submission)) => submission,
+                Ok(Message::Trim) => {
+                    self.trim_at = Some(Instant::now());
+                    continue;
+                }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => continue,
             };
@@ -143,6 +170,7 @@ impl Loop {
                         (events, bytes) = (events.saturating_add(size.0), bytes.saturating_add(size.1));
                         group.push(submission);
                     }
+                    Ok(Message::Trim) => self.trim_at = Some(Instant::now()),
                     Ok(Message::Stop) => {
                         stopping = true;
                         break;
@@ -355,6 +383,32 @@ impl Loop {
                 self.recover();
             }
             Err(_) => self.recover(),
+        }
+    }
+
+    /// Takes some of what is in segments out of the log table, and finds out when to go on.
+    fn trim(&mut self) {
+        self.trim_at = None;
+        if self.store.poisoned().is_some() {
+            return;
+        }
+        let more = catch_unwind(AssertUnwindSafe(|| trim::step(&mut self.writer)));
+        match more {
+            Ok(Ok(true)) => self.trim_at = Some(Instant::now()),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "what is in segments could not be taken out of the log table yet");
+                if let StorageError::Poisoned { reason } = &error {
+                    self.store.poison(reason);
+                }
+                self.recover();
+                self.trim_at = Instant::now().checked_add(trim::RETRY);
+            }
+            Err(_) => {
+                tracing::error!("the committer panicked; reading back what is durable");
+                self.recover();
+                self.trim_at = Instant::now().checked_add(trim::RETRY);
+            }
         }
     }
 

@@ -130,6 +130,8 @@ pub(crate) struct LogWriter {
     ids: Vec<EventId>,
     /// Subjects that this transaction touched.
     touched: Vec<SubjectId>,
+    /// Bytes of the blocks that this transaction put into the log.
+    grown: u64,
     /// Which node this is, for the fault points of tests.
     pub(crate) scope: String,
 }
@@ -163,6 +165,7 @@ impl LogWriter {
             unhashed: Vec::new(),
             ids: Vec::new(),
             touched: Vec::new(),
+            grown: 0,
         }
     }
 
@@ -319,7 +322,8 @@ impl LogWriter {
         }
         self.hash_ids();
         let first = self.next - self.block.count();
-        self.block.parts(first, &mut self.scratch);
+        let bytes = self.block.parts(first, &mut self.scratch);
+        self.grown = self.grown.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         txn.put_parts(Table::Log, &keys::position(first), &[&self.scratch, self.block.entries()])?;
         self.block.clear();
         Ok(())
@@ -351,6 +355,7 @@ impl LogWriter {
 
     /// After the commit: readers may see what it wrote. Returns the logs that it changed.
     pub(crate) fn publish(&mut self) -> SmallVec<[Arc<SubjectLog>; 4]> {
+        self.store.segments.grew(std::mem::take(&mut self.grown));
         let mut changed = SmallVec::new();
         for id in self.touched.drain(..) {
             let Some(subject) = self.subjects.get_mut(&id) else { continue };

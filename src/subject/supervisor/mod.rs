@@ -3,11 +3,12 @@
 //! It drains the bus in batches, keeps each batch until the AOF actor has acknowledged it, and starts its children again
 //! when they die. What to do about a death is decided by the pure [policy](crate::actors::supervise).
 //!
-//! Here is what it does with batches and deaths; `doors` are the ways in, `stop` the ends, `lifecycle` what others learn of
+//! Here is what it does with batches and deaths; `projections` are the children that follow the log, `doors` the ways in, `stop` the ends, `lifecycle` what others learn of
 //! its end.
 
 mod doors;
 mod lifecycle;
+mod projections;
 mod stop;
 
 use std::{
@@ -29,6 +30,7 @@ use crate::actors::{
     batch::BatchProcessor,
     bus::{Chunk, PublishError},
     fault::fault_point,
+    segment::actor::SegmentWriter,
     storage::StorageError,
     supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
     watch::{ChildDied, ChildKind},
@@ -43,6 +45,7 @@ pub struct SubjectActor {
     /// A chunk that was taken from the bus and waits for credit.
     parked: Option<Chunk>,
     aof: Child<Aof>,
+    segment: Child<SegmentWriter>,
     batch: Child<BatchProcessor>,
     /// To be taken out of the queue once it is known what is durable.
     set_aside: Option<Token>,
@@ -92,6 +95,7 @@ impl SubjectActor {
             env,
             parked: None,
             aof: Child::default(),
+            segment: Child::default(),
             batch: Child::default(),
             set_aside: None,
             drained: None,
@@ -291,6 +295,7 @@ impl Handler<Acknowledged> for SubjectActor {
             }
         }
         self.core.wake_followers();
+        self.advance_projections(ctx);
         self.pump(ctx);
     }
 }
@@ -335,6 +340,7 @@ impl Handler<Durable> for SubjectActor {
             self.core.notices.tell(&Notice::ChildRestarted { child: ChildKind::Aof, replayed });
         }
         self.core.wake_followers();
+        self.advance_projections(ctx);
         self.pump(ctx);
     }
 }
@@ -354,6 +360,10 @@ impl Handler<ChildDied> for SubjectActor {
                 self.aof.ready = false;
                 self.aof.policy.died(Died { cause, head, progress, now }, random)
             }
+            ChildKind::Segment => match self.projection_died::<SegmentWriter>(incarnation, cause, random) {
+                Some(decision) => decision,
+                None => return,
+            },
             ChildKind::Batch if incarnation == self.batch.incarnation && self.batch.address.is_some() => {
                 self.batch.address = None;
                 self.batch.policy.died(Died { cause, head: None, progress: true, now }, random)
@@ -379,6 +389,10 @@ impl Handler<ChildDied> for SubjectActor {
             ChildKind::Aof => {
                 self.aof.awaited = true;
                 ctx.run_later(after, |actor, ctx| actor.start_aof(ctx));
+            }
+            ChildKind::Segment => {
+                self.segment.awaited = true;
+                ctx.run_later(after, |actor, ctx| actor.restart_projection::<SegmentWriter>(ctx));
             }
             ChildKind::Batch => {
                 self.batch.awaited = true;
