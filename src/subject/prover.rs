@@ -12,7 +12,7 @@ use crate::{
     actors::{
         committer::heads::KnownHead,
         mmr::nodes::TreeNodes,
-        storage::{StorageError, open::SubjectLog},
+        storage::{StorageError, open::SubjectLog, reader::LogReader},
     },
     wire::{
         event::XaeroEvent,
@@ -64,9 +64,9 @@ impl Prover {
         };
         let txn = engine.store.env.read()?;
         let place = (known.number, self.log.id);
-        let stored = engine.store.log_reader(&txn).by_seq(place, known.slot, &known.author, dot.seq)?;
+        let stored = LogReader::new(&txn).by_seq(place, known.slot, &known.author, dot.seq)?;
         let header = EventHeader::of(&stored.ok_or(Error::NoSuchEvent { dot })?.record);
-        let mut nodes = TreeNodes::new(&txn, engine.store.log_reader(&txn), known.number, known.slot, known.author);
+        let mut nodes = TreeNodes::new(&txn, LogReader::new(&txn), known.number, known.slot, known.author);
         let inclusion = InclusionProof::make(&mut nodes, dot.seq - 1, signed.head().length)?;
         // The nodes have checksums, but a proof that does not hold must not leave here for any reason.
         if inclusion.root(header.id().as_bytes()).ok() != Some(signed.head().root) {

@@ -36,7 +36,10 @@ impl Subject {
         window: ScanWindow,
         mut visit: impl FnMut(&RecordView<'_>) -> bool,
     ) -> Result<(), Error> {
-        self.read_log(0, |record| !window.contains(record.clock()) || visit(record)).map(drop)
+        let (engine, log) = self.log()?;
+        let Some(window) = window.clocks() else { return Ok(()) };
+        engine.store.scan(&log, 0, Some(window), &mut |stored| Ok(visit(&stored.record)))?;
+        Ok(())
     }
 
     /// The frames of the log from the `from`-th event on (the first is number 0), at most `max` of them, in their order,

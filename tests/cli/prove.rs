@@ -75,7 +75,8 @@ fn no_altered_bit_of_a_proof_or_a_key_passes() {
             fs::write(path, bad).unwrap();
             assert_eq!(made.check().code, 8, "byte {at}");
         }
-        for bad in [[good.as_slice(), b"\n"].concat(), [good.as_slice(), b" "].concat(), good[..good.len() - 1].to_vec()]
+        for bad in
+            [[good.as_slice(), b"\n"].concat(), [good.as_slice(), b" "].concat(), good[..good.len() - 1].to_vec()]
         {
             fs::write(path, bad).unwrap();
             assert_eq!(made.check().code, 8);

@@ -9,6 +9,7 @@
 //! * [`recover`] brings the writer back to what is durable, after a start as after a failed or interrupted commit.
 //! * [`heads`] has the heads of the authors' logs signed, and stores the signatures.
 //! * `backfill` makes the trees of logs that were written without them.
+//! * `trim` takes what is in [segments](crate::actors::segment) out of the log table.
 //! * [`thread`] is the loop: groups, panics, replies.
 //!
 //! # Invariants
@@ -21,6 +22,7 @@ pub(crate) mod heads;
 pub(crate) mod ingest;
 pub(crate) mod recover;
 pub(crate) mod thread;
+mod trim;
 pub(crate) mod waiting;
 pub(crate) mod writer;
 

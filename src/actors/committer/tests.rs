@@ -67,6 +67,7 @@ impl World {
             staged: Vec::new(),
             committed: false,
             look_at: None,
+            trim_at: None,
         }
     }
 

@@ -9,7 +9,10 @@ use std::{
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-use super::writer::{Batch, LogWriter, Outcome, Reply, Submission};
+use super::{
+    trim,
+    writer::{Batch, LogWriter, Outcome, Reply, Submission},
+};
 use crate::actors::{
     fault::fault_point,
     keyring::Keyring,
@@ -52,6 +55,8 @@ pub(crate) struct Committer {
 enum Message {
     Submit(Submission),
     Signed(Done),
+    /// A segment was sealed: what it holds may leave the log table.
+    Trim,
     Stop,
 }
 
@@ -104,6 +109,7 @@ impl Committer {
             committed: false,
             // What was held when the node stopped may be due by now.
             look_at: Some(Instant::now()),
+            trim_at: Some(Instant::now()),
         };
         let thread = std::thread::Builder::new()
             .name("xaeroflux-commit".to_owned())
@@ -120,6 +126,12 @@ impl Committer {
         {
             (submission.reply)(Err(StorageError::Closed));
         }
+    }
+
+    /// Tells that the segments reach further than they did.
+    pub(crate) fn trim(&self) {
+        // Whoever starts next finds out by itself.
+        let _ = self.inbox.send(Message::Trim);
     }
 
     /// Whether the caller runs on the committer's thread, and therefore must not wait for it. What a receipt wakes does.
@@ -164,6 +176,8 @@ struct Loop {
     committed: bool,
     /// When to look whether a held event's time has come; `None` while nothing is held.
     look_at: Option<Instant>,
+    /// When to take out of the log table what is in segments; `None` while there is nothing of the kind.
+    trim_at: Option<Instant>,
 }
 
 /// How an attempt to commit a group ended.
@@ -188,7 +202,10 @@ impl Loop {
                     self.commit(Vec::new());
                 }
             }
-            let received = match self.look_at.into_iter().chain(self.store_at).min() {
+            if self.trim_at.is_some_and(|due| due <= Instant::now()) {
+                self.trim();
+            }
+            let received = match self.look_at.into_iter().chain(self.store_at).chain(self.trim_at).min() {
                 Some(due) => messages.recv_deadline(due),
                 None => messages.recv().map_err(RecvTimeoutError::from),
             };
@@ -196,6 +213,10 @@ impl Loop {
                 Ok(Message::Submit(submission)) => submission,
                 Ok(Message::Signed(done)) => {
                     self.take_signed(done);
+                    continue;
+                }
+                Ok(Message::Trim) => {
+                    self.trim_at = Some(Instant::now());
                     continue;
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
@@ -212,6 +233,7 @@ impl Loop {
                         group.push(submission);
                     }
                     Ok(Message::Signed(done)) => self.take_signed(done),
+                    Ok(Message::Trim) => self.trim_at = Some(Instant::now()),
                     Ok(Message::Stop) => {
                         stopping = true;
                         break;
@@ -485,6 +507,32 @@ impl Loop {
                 self.recover();
             }
             Err(_) => self.recover(),
+        }
+    }
+
+    /// Takes some of what is in segments out of the log table, and finds out when to go on.
+    fn trim(&mut self) {
+        self.trim_at = None;
+        if self.store.poisoned().is_some() {
+            return;
+        }
+        let more = catch_unwind(AssertUnwindSafe(|| trim::step(&mut self.writer)));
+        match more {
+            Ok(Ok(true)) => self.trim_at = Some(Instant::now()),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "what is in segments could not be taken out of the log table yet");
+                if let StorageError::Poisoned { reason } = &error {
+                    self.store.poison(reason);
+                }
+                self.recover();
+                self.trim_at = Instant::now().checked_add(trim::RETRY);
+            }
+            Err(_) => {
+                tracing::error!("the committer panicked; reading back what is durable");
+                self.recover();
+                self.trim_at = Instant::now().checked_add(trim::RETRY);
+            }
         }
     }
 

@@ -170,6 +170,8 @@ pub(crate) struct LogWriter {
     pub(super) keyring: Option<Arc<Keyring>>,
     /// Whether trees are kept: not so in a measurement of what they cost.
     pub(crate) keeps_trees: bool,
+    /// Bytes of the blocks that this transaction put into the log.
+    grown: u64,
     /// Which node this is, for the fault points of tests.
     pub(crate) scope: String,
 }
@@ -217,6 +219,7 @@ impl LogWriter {
             keyring: None,
             keeps_trees: true,
             touched: Vec::new(),
+            grown: 0,
         }
     }
 
@@ -417,7 +420,8 @@ impl LogWriter {
             return Ok(());
         }
         let first = self.next - self.block.count();
-        self.block.parts(first, &mut self.scratch);
+        let bytes = self.block.parts(first, &mut self.scratch);
+        self.grown = self.grown.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         txn.put_parts(Table::Log, &keys::position(first), &[&self.scratch, self.block.entries()])?;
         self.block.clear();
         Ok(())
@@ -451,6 +455,7 @@ impl LogWriter {
 
     /// After the commit: readers may see what it wrote. Returns the logs that it changed.
     pub(crate) fn publish(&mut self) -> SmallVec<[Arc<SubjectLog>; 4]> {
+        self.store.segments.grew(std::mem::take(&mut self.grown));
         let mut changed = SmallVec::new();
         for id in self.touched.drain(..) {
             let Some(subject) = self.subjects.get_mut(&id) else { continue };

@@ -71,6 +71,23 @@ pub enum StorageError {
         /// What is wrong with it.
         source: FrameError,
     },
+    /// A part of the log that is kept in a segment cannot be read.
+    #[error(
+        "the segment {} is damaged from byte {offset} on ({what}): it held the log positions {first} up to {end}, which are refused while all else can be read: restore the file from a backup of this data directory, or fetch these events from a peer",
+        path.display()
+    )]
+    DamagedSegment {
+        /// The file, which may be missing.
+        path: PathBuf,
+        /// Where the damage begins in it.
+        offset: u64,
+        /// The first log position that cannot be read.
+        first: u64,
+        /// The log position after the last that cannot be read.
+        end: u64,
+        /// How it shows.
+        what: Arc<str>,
+    },
     /// A row beside the log is damaged.
     #[error("the {table} table is damaged at {key}: restore the data directory from a backup")]
     DamagedRow {

@@ -21,12 +21,17 @@ use super::{
     preflight,
     reader::{Extent, LogReader},
 };
-use crate::wire::id::SubjectId;
+use crate::{
+    actors::segment::store::{SEGMENT_BYTES, Segments},
+    wire::id::SubjectId,
+};
 
 /// The open data directory of a node. Everybody reads through it; only the committer writes.
 pub(crate) struct Store {
     dir: PathBuf,
     pub(crate) env: Env,
+    /// What of the log is in segments, and what is due.
+    pub(crate) segments: Arc<Segments>,
     /// An opening of the data file that LMDB does not know: see [`WriteTxn::commit`].
     data_file: File,
     logs: Mutex<HashMap<SubjectId, Weak<SubjectLog>>>,
@@ -34,6 +39,21 @@ pub(crate) struct Store {
     _lock: DirLock,
     // Last: whoever waits at its other end learns that the lock is gone.
     _held: Option<mpsc::Sender<()>>,
+}
+
+/// How a data directory is opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoreOptions {
+    /// Size of the map in bytes.
+    pub(crate) map_size: usize,
+    /// So many bytes of the log make a segment.
+    pub(crate) segment_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { map_size: 64 << 20, segment_bytes: SEGMENT_BYTES }
+    }
 }
 
 /// What readers know of one subject's log, and who shares it with the committer.
@@ -59,8 +79,18 @@ pub(crate) struct Published {
 }
 
 impl Store {
-    /// Opens `dir`, and makes it where it is absent. `held` is dropped when the directory is free again.
+    /// As [`open_with`](Self::open_with), with a map of this size.
+    #[cfg(test)]
     pub(crate) fn open(dir: &Path, map_size: usize, held: Option<mpsc::Sender<()>>) -> Result<Arc<Self>, StorageError> {
+        Self::open_with(dir, StoreOptions { map_size, ..StoreOptions::default() }, held)
+    }
+
+    /// Opens `dir`, and makes it where it is absent. `held` is dropped when the directory is free again.
+    pub(crate) fn open_with(
+        dir: &Path,
+        StoreOptions { map_size, segment_bytes }: StoreOptions,
+        held: Option<mpsc::Sender<()>>,
+    ) -> Result<Arc<Self>, StorageError> {
         create(dir)?;
         let lock = DirLock::take(dir)?;
         preflight::format(dir)?;
@@ -71,9 +101,12 @@ impl Store {
         // LMDB syncs its file, but not the directory that the file's name is in.
         sync_dir(dir)?;
         preflight::mark_begun(dir)?;
+        let segments = Arc::new(Segments::new(dir, segment_bytes));
+        segments.recover(&env)?;
         Ok(Arc::new(Self {
             dir: dir.to_owned(),
             env,
+            segments,
             data_file,
             logs: Mutex::default(),
             poison: OnceLock::new(),
@@ -136,11 +169,6 @@ impl Store {
         let txn = self.env.read()?;
         let mut reader = LogReader::new(&txn);
         reader.subject((number, log.id), published.extent, from..from.saturating_add(max), &mut |stored| visit(stored))
-    }
-
-    /// Reads the log within a transaction.
-    pub(crate) fn log_reader<'t, R: Reads>(&'t self, txn: &'t R) -> LogReader<'t, R> {
-        LogReader::new(txn)
     }
 
     /// The snapshot of a fold, and how many events it covers.
@@ -230,7 +258,7 @@ pub(crate) fn snapshot_row(covered: u64, state: &[u8]) -> Vec<u8> {
 }
 
 /// Makes the directory, durable in its parent.
-fn create(dir: &Path) -> Result<(), StorageError> {
+pub(crate) fn create(dir: &Path) -> Result<(), StorageError> {
     if dir.is_dir() {
         return Ok(());
     }
