@@ -85,9 +85,9 @@ mod stranger {
         let mut last = length - 1;
         let mut node = leaf;
         for neighbour in path.chunks(32) {
-            if index % 2 == 1 || index == last {
+            if index & 1 == 1 || index == last {
                 node = blake3::derive_key(context, &[neighbour, &node].concat());
-                while index % 2 == 0 && index != 0 {
+                while index & 1 == 0 && index != 0 {
                     (index, last) = (index / 2, last / 2);
                 }
             } else {
