@@ -4,7 +4,7 @@
 //! * [`handle`] is [`Subject`]: operators, publishing, subscribing. `core` is what all handles on one subject share.
 //! * [`pipeline`] is the pure chain of stages; [`follower`] drives one for each subscription, from the bus or the log.
 //! * [`run`] makes a subject durable; `supervisor` is the actor that it then is.
-//! * [`read`] reads the log without running anything. [`ingest`] is the door for events made elsewhere.
+//! * [`replay`] visits events of the log in place, [`read`] resolves it, and neither needs the subject to run. [`ingest`] is the door for events made elsewhere.
 //! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
 
 pub(crate) mod core;
@@ -18,6 +18,7 @@ pub mod node;
 pub mod notice;
 pub mod pipeline;
 pub mod read;
+pub mod replay;
 pub mod run;
 pub mod subscription;
 pub(crate) mod supervisor;
@@ -28,6 +29,7 @@ pub use handle::{ControlBus, DataBus, Sink, Subject};
 pub use ingest::IngestReceipt;
 pub use node::{Node, NodeBuilder, identity};
 pub use notice::{Notice, Notices};
+pub use replay::{Events, Replay};
 pub use run::Handle;
 pub use subscription::{EventStream, Subscription};
 pub use supervisor::{Publish, SubjectActor};

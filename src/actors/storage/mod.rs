@@ -11,7 +11,7 @@
 //! * [`block`] is the layout of the log: the frames of one commit, packed, each with its links.
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
 //! * [`home`] notices that the directory is a copy of another.
-//! * [`reader`] finds events by subject and ordinal, and by author and sequence number.
+//! * [`reader`] finds events by subject and ordinal, and by author and sequence number; [`chain`] follows one author.
 //! * [`open`] puts these together into a [`Store`].
 //!
 //! # The log
@@ -22,6 +22,7 @@
 //! in one lookup and at most 63 steps, and no table has random keys.
 
 pub(crate) mod block;
+pub(crate) mod chain;
 pub mod error;
 pub(crate) mod head;
 pub(crate) mod home;

@@ -171,7 +171,7 @@ impl<'t, R: Reads> LogReader<'t, R> {
         Ok(positions)
     }
 
-    fn links(&mut self, link: Link) -> Result<Links, StorageError> {
+    pub(super) fn links(&mut self, link: Link) -> Result<Links, StorageError> {
         let position = link.position().unwrap_or(0);
         if let Some(entry) = self.unwritten(position) {
             return entry.map(|entry| entry.0).map_err(|source| StorageError::DamagedEvent { position, source });
@@ -184,7 +184,7 @@ impl<'t, R: Reads> LogReader<'t, R> {
         self.unwritten.and_then(|(first, block)| block.entry(first, position))
     }
 
-    fn indexed(&self, table: Table, key: &[u8]) -> Result<Option<u64>, StorageError> {
+    pub(super) fn indexed(&self, table: Table, key: &[u8]) -> Result<Option<u64>, StorageError> {
         Ok(self.txn.get(table, key)?.and_then(keys::position_of))
     }
 
@@ -215,6 +215,6 @@ fn missing(position: u64) -> StorageError {
     StorageError::DamagedEvent { position, source }
 }
 
-fn broken_chain(number: SubjectNumber) -> StorageError {
+pub(super) fn broken_chain(number: SubjectNumber) -> StorageError {
     StorageError::DamagedRow { table: "log", key: format!("back-links of subject number {}", number.0) }
 }
