@@ -67,10 +67,17 @@ impl Committer {
 
     /// Hands a submission over. It is answered in any case.
     pub(crate) fn submit(&self, submission: Submission) {
-        if let Err(returned) = self.inbox.send(Message::Submit(submission))
-            && let Message::Submit(submission) = returned.into_inner()
-        {
+        if let Some(submission) = self.try_submit(submission) {
             (submission.reply)(Err(StorageError::Closed));
+        }
+    }
+
+    /// As [`submit`](Self::submit), but where the committer has ended the submission comes back, and is not answered: for
+    /// those who hold a lock that the answer needs.
+    pub(crate) fn try_submit(&self, submission: Submission) -> Option<Submission> {
+        match self.inbox.send(Message::Submit(submission)).err()?.into_inner() {
+            Message::Submit(submission) => Some(submission),
+            Message::Stop => None,
         }
     }
 
@@ -383,6 +390,9 @@ impl Batch {
             Self::Local(batch) => (batch.chunk.entries.len(), batch.chunk.bytes),
             Self::Foreign(frames) => (frames.len(), frames.iter().map(Vec::len).sum()),
             Self::Snapshot { row, .. } => (1, row.len()),
+            Self::Cursor { cursor, .. } => {
+                (1, cursor.as_ref().and_then(|cursor| cursor.state.as_ref()).map_or(0, |state| state.len()))
+            }
             Self::Open => (0, 0),
         }
     }

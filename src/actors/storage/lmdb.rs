@@ -42,9 +42,11 @@ pub(crate) enum Table {
     Pending,
     /// Subject number, name of the fold → state.
     Snapshots,
+    /// Subject number, name of a durable subscription → place and state.
+    Cursors,
 }
 
-const TABLES: [(Table, &str); 9] = [
+const TABLES: [(Table, &str); 10] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),
@@ -54,6 +56,7 @@ const TABLES: [(Table, &str); 9] = [
     (Table::AuthorIndex, "author_index"),
     (Table::Pending, "pending"),
     (Table::Snapshots, "snapshots"),
+    (Table::Cursors, "cursors"),
 ];
 
 /// An open environment.

@@ -10,6 +10,7 @@
 //!   since LMDB trusts them; [`tail`] tells a file that lost something from one that only lacks free pages.
 //! * [`block`] is the layout of the log: the frames of one commit, packed, each with its links.
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
+//! * [`cursor`] is the place of a durable subscription in a log.
 //! * [`home`] notices that the directory is a copy of another.
 //! * [`reader`] finds events by subject and ordinal, and by author and sequence number; [`chain`] follows one author.
 //! * [`open`] puts these together into a [`Store`].
@@ -23,6 +24,7 @@
 
 pub(crate) mod block;
 pub(crate) mod chain;
+pub(crate) mod cursor;
 pub mod error;
 pub(crate) mod head;
 pub(crate) mod home;
