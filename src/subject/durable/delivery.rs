@@ -103,6 +103,15 @@ impl AckReceipt {
         Self(State::Refused(error))
     }
 
+    /// Whether one commit stands for both.
+    #[cfg(all(test, debug_assertions))]
+    pub(super) fn shares_with(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (State::Waiting { slot, .. }, State::Waiting { slot: others, .. }) => Arc::ptr_eq(slot, others),
+            _ => false,
+        }
+    }
+
     /// What became of it, if that is known by now.
     #[must_use]
     pub fn try_get(&self) -> Option<Result<(), Error>> {
