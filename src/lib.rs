@@ -77,8 +77,9 @@ pub use actors::{
 pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};
 pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVector, XaeroEvent, XaeroID};
 pub use subject::{
-    ControlBus, DataBus, Error, EventStream, Handle, IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow,
-    Publish, Sink, Subject, SubjectActor, SubscribeOptions, Subscription, identity,
+    AckReceipt, ControlBus, DataBus, Delivery, DeliveryBatch, DurableError, DurableSubscription, Error, EventStream,
+    Events, Handle, IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Publish, Replay, Sink, Subject,
+    SubjectActor, SubscribeOptions, Subscription, identity,
 };
 
 /// The README's snippets, compiled and run by the tests.

@@ -19,6 +19,7 @@ use crate::{
         storage::{
             StorageError, Store,
             block::{BlockBuilder, Links},
+            cursor::Cursor,
             head::{Head, IndexRows},
             keys::{self, SubjectNumber},
             lmdb::{Table, WriteTxn},
@@ -84,6 +85,13 @@ pub(crate) enum Batch {
     Logs,
     /// Rows of nodes of the authors' trees, which only the subject's MMR actor writes.
     Nodes(Arc<Vec<([u8; 16], Vec<u8>)>>),
+    /// The place of a durable subscription.
+    Cursor {
+        /// Hash of its name.
+        name: [u8; 32],
+        /// The place; `None` forgets it.
+        cursor: Option<Arc<Cursor>>,
+    },
     /// Nothing of its own: the answer tells that the log's extent is known, and that all before it is dealt with.
     Open,
 }
@@ -256,6 +264,22 @@ impl LogWriter {
             Batch::Nodes(rows) => {
                 for (key, row) in rows.iter() {
                     txn.put(Table::Nodes, key, row)?;
+                }
+                Ok(Outcome::Done)
+            }
+            Batch::Cursor { name, cursor } => {
+                let subject = self.subjects.get(&log.id).filter(|subject| subject.recorded);
+                let number = subject.map(|subject| subject.head.number);
+                match (number, cursor) {
+                    (Some(number), Some(cursor)) => {
+                        txn.put(Table::Cursors, &keys::cursor(number, name), &cursor.encode(number))?;
+                    }
+                    (Some(number), None) => txn.delete(Table::Cursors, &keys::cursor(number, name))?,
+                    (None, Some(_)) => {
+                        let reason = "its subject has no event that it could stand behind".to_owned();
+                        return Err(StorageError::Engine { action: "storing a cursor", reason });
+                    }
+                    (None, None) => {}
                 }
                 Ok(Outcome::Done)
             }

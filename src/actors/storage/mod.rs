@@ -10,8 +10,9 @@
 //!   since LMDB trusts them; [`tail`] tells a file that lost something from one that only lacks free pages.
 //! * [`block`] is the layout of the log: the frames of one commit, packed, each with its links.
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
+//! * [`cursor`] is the place of a durable subscription in a log.
 //! * [`home`] notices that the directory is a copy of another.
-//! * [`reader`] finds events by position, and by author and sequence number, wherever they lie; `scan` reads those of a
+//! * [`reader`] finds events by position, and by author and sequence number, wherever they lie; [`chain`] follows one author, `scan` reads those of a
 //!   subject in their order. [`mark`] is how a position is kept in the meta table.
 //! * [`open`] puts these together into a [`Store`].
 //!
@@ -26,6 +27,8 @@
 //! notice: positions are the same.
 
 pub(crate) mod block;
+pub(crate) mod chain;
+pub(crate) mod cursor;
 pub mod error;
 pub(crate) mod head;
 pub(crate) mod home;

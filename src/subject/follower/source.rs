@@ -49,7 +49,7 @@ pub(super) enum Feed {
 
 impl LogSource {
     /// The next events from ordinal `next` on.
-    pub(super) fn read(&self, next: u64) -> Result<Vec<XaeroEvent>, StorageError> {
+    pub(crate) fn read(&self, next: u64) -> Result<Vec<XaeroEvent>, StorageError> {
         let Some(store) = self.store.upgrade() else { return Ok(Vec::new()) };
         let mut events = Vec::new();
         let mut bytes = 0;

@@ -95,6 +95,7 @@ enum End {
 impl SubjectActor {
     pub(crate) fn new(core: Arc<Core>, engine: Arc<Engine>, env: AofEnv, lifecycle: Arc<Lifecycle>) -> Self {
         Self {
+            _gone: Gone { lifecycle: Arc::clone(&lifecycle), core: Arc::clone(&core) },
             core,
             started: Instant::now(),
             retained: Retained::new(Token::from(env.log.token()), Credits::default()),
@@ -109,7 +110,6 @@ impl SubjectActor {
             set_aside: None,
             drained: None,
             terminated: false,
-            _gone: Gone(Arc::clone(&lifecycle)),
             lifecycle,
             engine,
         }
@@ -200,6 +200,7 @@ impl SubjectActor {
         self.lifecycle.change(|state| {
             state.failed.get_or_insert(reason);
         });
+        self.core.bells.ring();
         self.report_if_drained();
     }
 
