@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 
 use super::{
     block::Stored,
+    cuts::Cuts,
     error::StorageError,
     keys::{self, SubjectNumber},
     lmdb::{Env, Reads, Table, WriteTxn},
@@ -61,6 +62,7 @@ pub(crate) struct SubjectLog {
     pub(crate) id: SubjectId,
     pub(crate) name: String,
     published: Mutex<Published>,
+    cuts: Mutex<Cuts>,
     token: AtomicU64,
     /// Told when the log has grown by what nobody just handed over.
     grown: Mutex<Option<Arc<Grown>>>,
@@ -133,6 +135,7 @@ impl Store {
             id,
             name: name.to_owned(),
             published: Mutex::default(),
+            cuts: Mutex::default(),
             token: AtomicU64::new(0),
             grown: Mutex::default(),
         });
@@ -230,6 +233,21 @@ impl SubjectLog {
     /// For the committer: this much is durable now.
     pub(crate) fn publish(&self, number: Option<SubjectNumber>, extent: Extent) {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Published { number, extent };
+    }
+
+    /// Where authors' logs end.
+    pub(crate) fn cuts(&self) -> Cuts {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For the committer: from now on they end here. `false` where they did already.
+    pub(crate) fn publish_cuts(&self, cuts: &Cuts) -> bool {
+        let mut known = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != *cuts;
+        if changed {
+            known.clone_from(cuts);
+        }
+        changed
     }
 
     /// Sets who is told when events have entered that waited for their time.

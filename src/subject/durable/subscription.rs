@@ -246,8 +246,12 @@ impl DurableSubscription {
         let end = self.next.saturating_add(u64::try_from(events.len()).unwrap_or(u64::MAX));
         // Apart from what is held: a closure of the user's that panics leaves nothing half done.
         let mut passed = VecDeque::new();
+        let cuts = self.source.log.cuts();
         for (ordinal, event) in (self.next..).zip(events) {
             let dot = event.evt.dot();
+            if dot.is_some_and(|dot| cuts.retracts(dot)) {
+                continue;
+            }
             let mut sink = |event| passed.push_back((ordinal, event));
             self.pipeline.feed(0, Cow::Owned(event), dot, Duration::ZERO, &self.contexts, &mut sink);
         }

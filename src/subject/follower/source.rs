@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::{
-    actors::storage::{StorageError, Store, block::Stored, open::SubjectLog},
+    actors::storage::{StorageError, Store, block::Stored, cuts::Cuts, open::SubjectLog},
     subject::{engine::Engine, error::Error, prover::Prover},
     wire::{
         event::{Event, Stamp, XaeroEvent},
@@ -42,6 +42,8 @@ pub(super) enum Feed {
         history: u64,
         /// Up to here events only tell what their authors had seen: a snapshot has them already.
         covered: u64,
+        /// Where authors' logs ended when the source was last read.
+        cuts: Cuts,
         /// Makes the proofs of the events, where the pipeline asks for them.
         prover: Option<Box<Prover>>,
     },
