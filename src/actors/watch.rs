@@ -13,6 +13,8 @@ pub enum ChildKind {
     Aof,
     /// Moves what is old out of the log table.
     Segment,
+    /// Stores the nodes of the trees over the log.
+    Mmr,
     /// Folds.
     Batch,
 }
@@ -21,6 +23,7 @@ impl std::fmt::Display for ChildKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Aof => "AOF actor",
+            Self::Mmr => "MMR actor",
             Self::Segment => "segment writer",
             Self::Batch => "batch actor",
         })

@@ -17,10 +17,12 @@ pub mod ingest;
 pub mod node;
 pub mod notice;
 pub mod pipeline;
+pub(crate) mod prover;
 pub mod read;
 pub mod run;
 pub mod subscription;
 pub(crate) mod supervisor;
+pub mod trust;
 
 pub use error::Error;
 pub use follower::{Lag, Overflow, SubscribeOptions};

@@ -134,7 +134,7 @@ impl Subject {
         Ok(next)
     }
 
-    fn log(&self) -> Result<(Arc<super::engine::Engine>, Arc<SubjectLog>), Error> {
+    pub(super) fn log(&self) -> Result<(Arc<super::engine::Engine>, Arc<SubjectLog>), Error> {
         let core = self.core().ok_or(Error::NotRunning)?;
         core.check()?;
         let engine = core.node.engine()?;

@@ -7,7 +7,7 @@ use actix::{Message, WeakRecipient};
 use crate::{
     actors::{
         bus::{Chunk, PublishError},
-        committer::IngestOutcome,
+        committer::{IngestOutcome, writer::ForeignBatch},
         storage::StorageError,
         supervise::Token,
         watch::ChildDied,
@@ -20,7 +20,7 @@ pub(crate) enum Ingress {
     /// Events published here.
     Local(Arc<Chunk>),
     /// Frames made elsewhere, and whom to tell what became of them.
-    Foreign { frames: Arc<Vec<Vec<u8>>>, tell: Box<dyn Fn(Result<Vec<IngestOutcome>, StorageError>) + Send + Sync> },
+    Foreign { batch: Arc<ForeignBatch>, tell: Box<dyn Fn(Result<Vec<IngestOutcome>, StorageError>) + Send + Sync> },
     /// The state of a fold.
     Snapshot { fold: [u8; 32], row: Arc<Vec<u8>> },
 }

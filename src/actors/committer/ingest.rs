@@ -12,7 +12,10 @@
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use super::{waiting::Awaits, writer::LogWriter};
+use super::{
+    waiting::Awaits,
+    writer::{Frame, LogWriter},
+};
 use crate::{
     actors::storage::{
         StorageError,
@@ -86,6 +89,14 @@ pub enum IngestRefusal {
         /// The event that came.
         there: EventId,
     },
+    /// It is to be of an author whose key is here, and did not write it here.
+    #[error(
+        "event {dot} is in the name of a writer of this node, which did not publish it: it is taken only with the writer's signed head"
+    )]
+    OwnAuthor {
+        /// The event.
+        dot: Dot,
+    },
     /// Its clock contradicts its causes.
     #[error(
         "event {dot} has a clock that is not above that of {cause}, which it follows: no engine makes such an event"
@@ -142,7 +153,8 @@ impl LogWriter {
         &mut self,
         txn: &mut WriteTxn<'_>,
         log: &SubjectLog,
-        frame: &[u8],
+        (frame, known_id): (&[u8], Option<EventId>),
+        is_verified: bool,
         now_ms: u64,
     ) -> Result<IngestOutcome, StorageError> {
         let refused = |why| Ok(IngestOutcome::Refused(why));
@@ -155,7 +167,7 @@ impl LogWriter {
             return refused(IngestRefusal::OtherSubject { expected: log.id, found: record.subject() });
         }
         self.sort_waiting(txn, log.id, now_ms)?;
-        let (arrival, record_id) = (Arrival::of(&record), record.id());
+        let (arrival, record_id) = (Arrival::of(&record), known_id.unwrap_or_else(|| record.id()));
         let dot = arrival.dot;
         let Some(subject) = self.subjects.get(&log.id) else { return refused(FrameError::NotAFrame.into()) };
         if subject.head.has(dot) {
@@ -165,6 +177,10 @@ impl LogWriter {
                 Some(here) if here != there => refused(IngestRefusal::Fork { dot, here, there }),
                 _ => Ok(IngestOutcome::Duplicate(dot)),
             };
+        }
+        // What a local writer has not published here, only its own signature shows to be its own.
+        if !is_verified && self.keyring.as_ref().is_some_and(|keyring| keyring.contains(dot.author)) {
+            return refused(IngestRefusal::OwnAuthor { dot });
         }
         if let Some(awaits) = arrival.awaits(&subject.head, now_ms) {
             if subject.waiting.contains(dot) {
@@ -185,7 +201,10 @@ impl LogWriter {
                 }
                 self.touch(txn, log)?;
                 if let Some(subject) = self.subjects.get_mut(&log.id) {
-                    txn.put(Table::Pending, &keys::pending(subject.head.number, dot), frame)?;
+                    let key = keys::pending(subject.head.number, dot);
+                    // Behind the frame, which knows its length.
+                    let verified: &[u8] = if is_verified { &[1] } else { &[] };
+                    txn.put_parts(Table::Pending, &key, &[frame, verified])?;
                     subject.waiting.insert(dot, frame.len(), awaits);
                 }
             }
@@ -198,7 +217,9 @@ impl LogWriter {
             return refused(IngestRefusal::ClockBelowCause { dot, cause });
         }
         self.touch(txn, log)?;
-        self.append_frame(txn, log.id, dot, arrival.clock, &arrival.deps, (frame, &record_id))?;
+        let Arrival { clock, deps, .. } = &arrival;
+        let (clock, event) = (*clock, record_id);
+        self.append_frame(txn, log.id, Frame { dot, clock, deps, bytes: frame, event, is_verified })?;
         self.release(txn, log.id, dot, now_ms)?;
         Ok(IngestOutcome::Stored(dot))
     }
@@ -266,8 +287,8 @@ impl LogWriter {
         let Some(subject) = self.subjects.get(&id) else { return Ok(false) };
         let key = keys::pending(subject.head.number, dot);
         let Some(frame) = txn.get(Table::Pending, &key)?.map(<[u8]>::to_vec) else { return Ok(false) };
-        let (arrival, event_id) = match archive::open(&frame) {
-            Ok((record, _)) => (Arrival::of(&record), record.id()),
+        let (arrival, event, length) = match archive::open(&frame) {
+            Ok((record, length)) => (Arrival::of(&record), record.id(), length),
             Err(error) => {
                 tracing::error!(%dot, %error, "an event that waited for its causes is damaged and stays aside");
                 return Ok(false);
@@ -294,7 +315,10 @@ impl LogWriter {
             return Ok(false);
         }
         self.touch_known(id);
-        self.append_frame(txn, id, dot, arrival.clock, &arrival.deps, (&frame, &event_id))?;
+        let (bytes, mark) = frame.split_at_checked(length).unwrap_or((&frame, &[]));
+        let Arrival { clock, deps, .. } = &arrival;
+        let is_verified = mark == [1];
+        self.append_frame(txn, id, Frame { dot, clock: *clock, deps, bytes, event, is_verified })?;
         Ok(true)
     }
 

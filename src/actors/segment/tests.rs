@@ -14,8 +14,8 @@ use super::{
 use crate::{
     actors::{
         committer::{
-            thread::Committer,
-            writer::{Batch, Outcome, Submission},
+            thread::{Committer, Trust},
+            writer::{Batch, ForeignBatch, Outcome, Submission},
         },
         storage::{
             StorageError, Store,
@@ -46,6 +46,10 @@ struct World {
 /// What a test compares of an event: subject, sequence number, clock, payload.
 type Seen = (u8, u64, Clock, Vec<u8>);
 
+fn foreign(frames: Vec<Vec<u8>>) -> Batch {
+    Batch::Foreign(Arc::new(ForeignBatch { frames, ..ForeignBatch::default() }))
+}
+
 impl World {
     fn new() -> Self {
         Self::open(Arc::new(tempfile::tempdir().unwrap())).unwrap()
@@ -54,7 +58,7 @@ impl World {
     fn open(dir: Arc<tempfile::TempDir>) -> Result<Self, StorageError> {
         let options = StoreOptions { map_size: 256 << 20, segment_bytes: SEGMENT_BYTES };
         let store = Store::open_with(dir.path(), options, None)?;
-        let committer = Committer::start(Arc::clone(&store), Arc::new(|| 1_700_000_000_000))?;
+        let committer = Committer::start(Arc::clone(&store), Arc::new(|| 1_700_000_000_000), Trust::Unsigned)?;
         Ok(Self { committer, store, dir })
     }
 
@@ -93,7 +97,7 @@ impl World {
     /// Appends events to a subject: sequence numbers from `first` on, clocks as many milliseconds.
     fn append(&self, subject: u8, first: u64, count: u64) {
         let frames = (first..first + count).map(|seq| frame_of(subject, seq)).collect();
-        self.submit(&self.log(subject), Batch::Foreign(Arc::new(frames)));
+        self.submit(&self.log(subject), foreign(frames));
     }
 
     /// Seals what is due, and waits until the table is rid of it.
@@ -486,7 +490,7 @@ fn a_payload_of_a_mebibyte_fits_into_a_small_segment() {
         payload: &vec![5; 1 << 20],
     };
     frame::encode_into(&mut bytes, &record).unwrap();
-    world.submit(&world.log(1), Batch::Foreign(Arc::new(vec![bytes])));
+    world.submit(&world.log(1), foreign(vec![bytes]));
     assert_eq!(world.settle(), 1);
     assert_eq!(world.rows(), 0);
     assert_eq!(world.scan(1, 0, None).unwrap()[0].3.len(), 1 << 20);

@@ -21,6 +21,8 @@
 //! | 28 | 32 | the event id: the leaf of the author's tree, which would cost two hashes to make again |
 //! | 60 | | the [frame](crate::wire::frame), which has its own checksum |
 //!
+//! The highest bit of the ordinal is set where nothing but the sender's word says that the author wrote the event.
+//!
 //! A link is a position plus one, so that 0 is "none". The checksums cover the position, so that a block that a damaged
 //! page brings to the wrong place is noticed. In blocks of the first format the entries have no ids, and frames start at
 //! offset 28; they are read for ever, and written no more.
@@ -40,6 +42,9 @@ const ENTRY_HEADER: usize = CRC + LINKS + ID;
 
 /// In the number of a block's entries: they have ids.
 const WITH_IDS: u32 = 1 << 31;
+
+/// In an entry's ordinal: see [`Links::unverified`].
+const UNVERIFIED: u64 = 1 << 63;
 
 /// A position plus one; zero is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,6 +79,8 @@ pub(crate) struct Links {
     pub(crate) subject: Link,
     /// The previous event of the author in the subject.
     pub(crate) author: Link,
+    /// Whether the event came from elsewhere without a signed head that covers it: its author must not be made to sign it.
+    pub(crate) unverified: bool,
 }
 
 /// Gathers the entries of a block.
@@ -108,7 +115,8 @@ impl BlockBuilder {
         let start = self.entries.len();
         let mut header = [0; ENTRY_HEADER];
         if let Some((_, fields)) = header.split_first_chunk_mut::<CRC>() {
-            let numbers = [links.ordinal, links.subject.0, links.author.0];
+            let flag = if links.unverified { UNVERIFIED } else { 0 };
+            let numbers = [links.ordinal | flag, links.subject.0, links.author.0];
             for (slot, number) in fields.chunks_exact_mut(8).zip(numbers) {
                 slot.copy_from_slice(&number.to_le_bytes());
             }
@@ -328,7 +336,8 @@ impl<'t> Entry<'t> {
         let (numbers, id) = fields.split_first_chunk::<LINKS>().ok_or(MALFORMED)?;
         let mut numbers = numbers.chunks_exact(8).map(|n| n.try_into().map(u64::from_le_bytes));
         let mut next = || numbers.next().and_then(Result::ok).ok_or(MALFORMED);
-        let links = Links { ordinal: next()?, subject: Link(next()?), author: Link(next()?) };
+        let (ordinal, subject, author) = (next()?, Link(next()?), Link(next()?));
+        let links = Links { ordinal: ordinal & !UNVERIFIED, subject, author, unverified: ordinal & UNVERIFIED != 0 };
         Ok(Self { links, id: id.first_chunk::<ID>().map(|id| EventId::from(*id)), frame })
     }
 }
@@ -355,7 +364,7 @@ mod tests {
     fn block(first: u64, count: u64) -> Vec<u8> {
         let mut builder = BlockBuilder::default();
         for n in 0..count {
-            let links = Links { ordinal: n, subject: Link::to(n), author: Link::NONE };
+            let links = Links { ordinal: n, subject: Link::to(n), author: Link::NONE, unverified: n == 3 };
             let record = Record {
                 subject: SubjectId::from([1; 32]),
                 dot: Dot::new(XaeroID::from([2; 32]), n + 1),
@@ -382,6 +391,7 @@ mod tests {
         for n in 0..5 {
             let stored = view.stored(100 + n).unwrap();
             assert_eq!((stored.links.ordinal, stored.record.seq()), (n, n + 1));
+            assert_eq!(stored.links.unverified, n == 3);
             assert_eq!(stored.id, Some(EventId::from([7; 32])));
         }
         assert!(view.stored(105).is_err());

@@ -6,7 +6,10 @@ use thiserror::Error;
 
 use crate::{
     actors::supervise::{MAX_BYTES, MAX_EVENTS},
-    wire::frame::FrameError,
+    wire::{
+        frame::FrameError,
+        id::{SubjectId, XaeroID},
+    },
 };
 
 /// A failure of the storage. Every message names the rule that was broken and the way out.
@@ -92,6 +95,16 @@ pub enum StorageError {
         table: &'static str,
         /// Which row.
         key: String,
+    },
+    /// The tree over an author's log does not give the root that was signed.
+    #[error(
+        "the tree over the log of {author} in subject {subject} is damaged: no proof can be made from it; see `xaeroflux verify` for the place"
+    )]
+    DamagedTree {
+        /// Whose log it is.
+        author: XaeroID,
+        /// The subject that the log belongs to.
+        subject: SubjectId,
     },
     /// The map is full.
     #[error(

@@ -17,7 +17,7 @@ use crate::{
     },
     wire::{
         frame::FrameError,
-        id::{Dot, SubjectId},
+        id::{Dot, EventId, SubjectId},
     },
 };
 
@@ -112,6 +112,17 @@ impl<'t, R: Reads> LogReader<'t, R> {
             at = block.view.end();
         }
         Ok(())
+    }
+
+    /// The entry that a link leads to, its frame not looked at, and its event id.
+    pub(crate) fn leaf(&mut self, link: Link) -> Result<(Links, EventId), StorageError> {
+        let position = link.position().unwrap_or(0);
+        let block = self.block(position)?;
+        let entry = block.view.entry(position).map_err(|source| block.damaged(position, source))?;
+        match entry.id {
+            Some(id) => Ok((entry.links, id)),
+            None => Ok((entry.links, self.stored(position)?.id())),
+        }
     }
 
     /// The event of `author`, found in `slot`, with this sequence number.

@@ -9,8 +9,13 @@ use std::{
 };
 
 use super::{
-    Ending, Feed, Follower, Sink, context::SourceContexts, moment, options::Overflow, sink::panic_message,
-    source::dot_of, tick,
+    Ending, Feed, Follower, Sink,
+    context::SourceContexts,
+    moment,
+    options::Overflow,
+    sink::panic_message,
+    source::{dot_of, fill_proofs},
+    tick,
 };
 use crate::{
     actors::{
@@ -22,6 +27,7 @@ use crate::{
     subject::{
         notice::Notice,
         pipeline::{Pipeline, PipelineSpec},
+        prover::Prover,
         supervisor::Ingest,
     },
     wire::{
@@ -183,7 +189,8 @@ impl Follower {
                     || self.spec.scan_windows().get(source).is_some_and(|window| window.is_some());
                 let next = if from_start { 0 } else { count };
                 if let Some(slot) = inner.feeds.get_mut(source) {
-                    *slot = Feed::Log { source: log, next, history: 0, covered: 0 };
+                    let prover = self.wants_proofs().then(|| Prover::new(log.engine.clone(), Arc::clone(&log.log)));
+                    *slot = Feed::Log { source: log, next, history: 0, covered: 0, prover: prover.map(Box::new) };
                 }
             }
             if self.is_batch() {
@@ -211,7 +218,7 @@ impl Follower {
     fn rewind(&self, inner: &mut Inner) {
         let folds = self.spec.folds();
         for (source, feed) in inner.feeds.iter_mut().enumerate() {
-            let Feed::Log { source: log, next, history, covered } = feed else { continue };
+            let Feed::Log { source: log, next, history, covered, .. } = feed else { continue };
             let folds = folds.get(source).copied().unwrap_or(false);
             inner.contexts.read_log(source, folds);
             if folds {
@@ -224,6 +231,11 @@ impl Follower {
                 *place.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&log.log));
             }
         }
+    }
+
+    /// Whether the events are to carry their proofs.
+    fn wants_proofs(&self) -> bool {
+        self.options.proofs || self.spec.wants_proofs()
     }
 
     fn set_next(&self, source: usize, next: u64) {
@@ -332,7 +344,7 @@ impl Follower {
     }
 
     fn read_log_part(&self, inner: &mut Inner, source: usize) -> Result<bool, Failure> {
-        let Some(Feed::Log { source: log, next, history, covered }) = inner.feeds.get_mut(source) else {
+        let Some(Feed::Log { source: log, next, history, covered, prover }) = inner.feeds.get_mut(source) else {
             return Ok(false);
         };
         let folds = self.spec.folds().get(source).copied().unwrap_or(false);
@@ -351,9 +363,12 @@ impl Follower {
         }
         let first = *next;
         let (history, covered) = (*history, *covered);
-        let events = log.read(first).map_err(Failure::Storage)?;
+        let mut events = log.read(first).map_err(Failure::Storage)?;
         if events.is_empty() {
             return Ok(false);
+        }
+        if let Some(prover) = prover {
+            fill_proofs(prover, &mut events).map_err(Failure::Storage)?;
         }
         let read = u64::try_from(events.len()).unwrap_or(u64::MAX);
         if folds {

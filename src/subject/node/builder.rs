@@ -26,6 +26,7 @@ pub struct NodeBuilder {
     wall: WallClock,
     own_name: Option<String>,
     bus: BusLimits,
+    signed: bool,
 }
 
 impl NodeBuilder {
@@ -37,6 +38,7 @@ impl NodeBuilder {
             wall: system_clock(),
             own_name: None,
             bus: BusLimits::default(),
+            signed: true,
         }
     }
 
@@ -75,6 +77,14 @@ impl NodeBuilder {
     /// [`try_send`]: crate::Sender::try_send
     pub fn bus_limits(mut self, events: usize, bytes: usize) -> Self {
         self.bus = BusLimits { events, bytes, ..self.bus };
+        self
+    }
+
+    /// A node that keeps no trees and signs no heads: to measure what these cost. What it writes cannot be proven until
+    /// the directory is opened by a node that signs, which then makes up for it.
+    #[doc(hidden)]
+    pub fn unsigned(mut self) -> Self {
+        self.signed = false;
         self
     }
 
@@ -117,6 +127,7 @@ impl NodeBuilder {
             wall: self.wall,
             own_name: self.own_name,
             bus: self.bus,
+            signed: self.signed,
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Options {
     /// The name of the node's own identity, where it is not the usual one.
     pub(super) own_name: Option<String>,
     pub(super) bus: BusLimits,
+    /// Whether heads are signed, and trees kept to be signed.
+    pub(super) signed: bool,
 }
 
 impl NodeShared {
@@ -66,10 +68,15 @@ impl NodeShared {
             let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
             *options = Options { dir: options.dir.take(), ..new };
         }
-        let Options { store, wall, own_name, .. } = self.options();
-        let opened = Engine::open(&self.dir()?, store, wall, own_name.as_deref())?;
+        let Options { store, wall, own_name, signed, .. } = self.options();
+        let opened = Engine::open(&self.dir()?, store, wall, own_name.as_deref(), signed)?;
         *engine = Arc::downgrade(&opened);
         Ok(opened)
+    }
+
+    /// The node's engine, if it is open.
+    pub(crate) fn open_engine(&self) -> Option<Arc<Engine>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
     pub(super) fn dir(&self) -> Result<PathBuf, Error> {

@@ -12,7 +12,7 @@ mod projections;
 mod stop;
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::AtomicBool, mpsc},
     time::{Duration, Instant},
 };
 
@@ -30,6 +30,7 @@ use crate::actors::{
     batch::BatchProcessor,
     bus::{Chunk, PublishError},
     fault::fault_point,
+    mmr::actor::MmrActor,
     segment::actor::SegmentWriter,
     storage::StorageError,
     supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
@@ -45,6 +46,11 @@ pub struct SubjectActor {
     /// A chunk that was taken from the bus and waits for credit.
     parked: Option<Chunk>,
     aof: Child<Aof>,
+    mmr: Child<MmrActor>,
+    /// Whether the MMR actor has been told that the log has grown.
+    mmr_told: Arc<AtomicBool>,
+    /// How many events there were when it was.
+    mmr_told_at: u64,
     segment: Child<SegmentWriter>,
     batch: Child<BatchProcessor>,
     /// To be taken out of the queue once it is known what is durable.
@@ -95,6 +101,9 @@ impl SubjectActor {
             env,
             parked: None,
             aof: Child::default(),
+            mmr: Child::default(),
+            mmr_told: Arc::default(),
+            mmr_told_at: 0,
             segment: Child::default(),
             batch: Child::default(),
             set_aside: None,
@@ -360,6 +369,14 @@ impl Handler<ChildDied> for SubjectActor {
                 self.aof.ready = false;
                 self.aof.policy.died(Died { cause, head, progress, now }, random)
             }
+            ChildKind::Mmr => {
+                // What it had been told went with it.
+                self.mmr_told_at = 0;
+                match self.projection_died::<MmrActor>(incarnation, cause, random) {
+                    Some(decision) => decision,
+                    None => return,
+                }
+            }
             ChildKind::Segment => match self.projection_died::<SegmentWriter>(incarnation, cause, random) {
                 Some(decision) => decision,
                 None => return,
@@ -389,6 +406,10 @@ impl Handler<ChildDied> for SubjectActor {
             ChildKind::Aof => {
                 self.aof.awaited = true;
                 ctx.run_later(after, |actor, ctx| actor.start_aof(ctx));
+            }
+            ChildKind::Mmr => {
+                self.mmr.awaited = true;
+                ctx.run_later(after, |actor, ctx| actor.restart_projection::<MmrActor>(ctx));
             }
             ChildKind::Segment => {
                 self.segment.awaited = true;

@@ -9,6 +9,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, WeakRecipient};
 use super::{Child, SubjectActor};
 use crate::{
     actors::{
+        mmr::actor::{self as mmr, MmrActor},
         segment::actor::{Advance, SegmentWriter},
         supervise::{Cause, Decision, Died},
         watch::{ChildDied, ChildKind, Kill},
@@ -55,9 +56,42 @@ impl Projection for SegmentWriter {
     }
 }
 
+/// Events by which the log grows before the MMR actor is told. A node that is not stored yet is made from the log where
+/// it is asked for, so there is no hurry; and a step over few events costs as much as one over many.
+const MMR_EVENTS: u64 = 256;
+
+impl Projection for MmrActor {
+    const KIND: ChildKind = ChildKind::Mmr;
+
+    fn child(supervisor: &mut SubjectActor) -> &mut Child<Self> {
+        &mut supervisor.mmr
+    }
+
+    fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Self {
+        let engine = &supervisor.engine;
+        let log = supervisor.env.log.clone();
+        Self::new(engine.store.clone(), engine.committer.clone(), log, incarnation, died)
+    }
+
+    fn advance(supervisor: &mut SubjectActor, ctx: &mut Context<SubjectActor>) {
+        let count = supervisor.env.log.count();
+        let is_due = count.saturating_sub(supervisor.mmr_told_at) >= MMR_EVENTS && supervisor.engine.keeps_trees;
+        if supervisor.mmr.awaited || !is_due {
+            return;
+        }
+        if let Some(claim) = mmr::Claim::take(&supervisor.mmr_told)
+            && let Some(child) = supervisor.projection::<Self>(ctx)
+        {
+            supervisor.mmr_told_at = count;
+            child.do_send(mmr::Advance(claim));
+        }
+    }
+}
+
 impl SubjectActor {
     /// Has the projections follow the log, which has grown.
     pub(super) fn advance_projections(&mut self, ctx: &mut Context<Self>) {
+        MmrActor::advance(self, ctx);
         SegmentWriter::advance(self, ctx);
     }
 

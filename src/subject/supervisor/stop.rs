@@ -6,6 +6,7 @@ use actix::{ActorContext, Handler, Message};
 
 use super::SubjectActor;
 use crate::actors::{
+    mmr::actor::MmrActor,
     segment::actor::SegmentWriter,
     watch::{ChildKind, Kill},
 };
@@ -30,6 +31,7 @@ impl Handler<KillChild> for SubjectActor {
                     aof.do_send(Kill);
                 }
             }
+            ChildKind::Mmr => self.kill_projection::<MmrActor>(ctx),
             ChildKind::Segment => self.kill_projection::<SegmentWriter>(ctx),
             ChildKind::Batch => {
                 if let Some(batch) = &self.batch.address {
@@ -70,6 +72,7 @@ impl Handler<Terminate> for SubjectActor {
         // An actor whose last address is gone stops; what it says on the way is about an incarnation that is past.
         self.batch.address = None;
         self.segment.address = None;
+        self.mmr.address = None;
         self.aof.address = None;
         self.terminated = true;
         ctx.stop();
