@@ -88,6 +88,15 @@ fn fork_evidences() {
     }
 }
 
+#[test]
+fn segments() {
+    run("segment", checks::segment::check);
+    for (name, bytes) in seeds("segment") {
+        let holds = xaeroflux::actors::segment::check(&bytes);
+        assert_eq!(holds.is_ok(), name == "good.bin", "{name}: {holds:?}");
+    }
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -101,6 +110,7 @@ fn write_seeds(target: &str, dir: &std::path::Path) {
         "head_batch" => fixture("proof/batch.xhdb"),
         "signed_head" => fixture("proof/head.xhed"),
         "event_proof" => fixture("proof/event.xprf"),
+        "segment" => fixture("segments/good.seg"),
         _ => fixture("proof/fork.xfrk"),
     };
     fs::create_dir_all(dir).unwrap();
@@ -123,6 +133,11 @@ fn write_seeds(target: &str, dir: &std::path::Path) {
     write("largest_numbers", &altered(&|bytes| bytes[8..].iter_mut().take(128).for_each(|byte| *byte = 0xFF)));
     if target == "public_key" {
         write("binary", checks::key().as_bytes());
+    }
+    if target == "segment" {
+        for name in ["cut_short", "footer_bit", "block_bit", "wrong_magic", "newer_version"] {
+            write(name, &fixture(&format!("segments/{name}.seg")));
+        }
     }
     if target == "signed_head" {
         // What the other variant of the scheme would make: the same signature without all of its padding.

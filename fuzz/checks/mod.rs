@@ -10,6 +10,7 @@ pub mod frame;
 pub mod head_batch;
 pub mod key_file;
 pub mod public_key;
+pub mod segment;
 pub mod signed_head;
 
 use xaeroflux::wire::key::PublicKey;

@@ -177,7 +177,11 @@ impl LogWriter {
             return Ok(IngestOutcome::Retracted(dot));
         }
         if subject.head.has(dot) {
-            let here = self.find(txn, log.id, dot)?.map(|found| found.0);
+            let here = match self.find(txn, log.id, dot) {
+                // It is here, and cannot be compared: what comes with it is not to be held up.
+                Err(StorageError::DamagedSegment { .. }) => None,
+                found => found?.map(|found| found.0),
+            };
             let there = record_id;
             return match here {
                 Some(here) if here != there => refused(IngestRefusal::Fork { dot, here, there }),

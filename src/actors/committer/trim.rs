@@ -25,7 +25,7 @@ const TRIM_BLOCKS: usize = 4_096;
 const TRIM_BYTES: usize = 16 << 20;
 
 /// How long after a failure it is tried again. Nothing is wrong meanwhile but the room on the disk.
-pub(super) const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// Takes out some blocks that lie wholly in segments. `true`: there are more.
 pub(super) fn step(writer: &mut LogWriter) -> Result<bool, StorageError> {

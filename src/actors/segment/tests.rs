@@ -154,6 +154,22 @@ impl World {
             .map(drop)
     }
 
+    /// The payload of an author's event in a log of so many.
+    fn by_seq(&self, log: &SubjectLog, count: u64, seq: u64) -> Result<Vec<u8>, StorageError> {
+        let txn = self.store.env.read()?;
+        let published = log.published();
+        let whose = (published.number.unwrap(), log.id);
+        let author = XaeroID::from([9; 32]);
+        let head = match txn.get(Table::Heads, &whose.0.key())? {
+            Some(row) => crate::actors::storage::head::Head::decode(whose.0, row).unwrap(),
+            None => crate::actors::storage::head::Head::new(whose.0),
+        };
+        let (slot, mut head) = head.author(author);
+        (head.seq, head.last) = (count, published.extent.last);
+        let found = LogReader::new(&txn).by_seq(whose, slot, &head, seq)?;
+        Ok(found.unwrap().record.payload().to_vec())
+    }
+
     /// Every event of the log, by position.
     fn all(&self) -> Vec<(u64, [u8; 32], u64)> {
         let (txn, mut all) = (self.store.env.read().unwrap(), Vec::new());
@@ -290,19 +306,10 @@ fn an_author_s_events_are_found_by_number_in_segments_and_beyond() {
     let world = World::new();
     varied(&world);
     world.settle();
-    let txn = world.store.env.read().unwrap();
     for (subject, count) in VARIED {
-        let published = world.log(subject).published();
-        let author = crate::actors::storage::head::AuthorHead {
-            author: XaeroID::from([9; 32]),
-            seq: count,
-            last: published.extent.last,
-            clock: Clock::from_millis(count),
-        };
-        let whose = (published.number.unwrap(), SubjectId::from([subject; 32]));
+        let log = world.log(subject);
         for seq in 1..=count {
-            let found = LogReader::new(&txn).by_seq(whose, 0, &author, seq).unwrap().unwrap();
-            assert_eq!(found.record.payload(), payload(subject, seq));
+            assert_eq!(world.by_seq(&log, count, seq).unwrap(), payload(subject, seq));
         }
     }
 }
@@ -436,6 +443,11 @@ fn a_segment_that_is_gone_or_damaged_refuses_its_range_and_nothing_else() {
             // All before it, and no more; all after it.
             assert_eq!(seen, expected(subject, 1..=*first), "{damage}");
             assert_eq!(world.scan(subject, last + 1, None).unwrap(), expected(subject, last + 2..=count), "{damage}");
+            let log = world.log(subject);
+            for seq in 1..=count {
+                let found = world.by_seq(&log, count, seq);
+                assert_eq!(found.is_err(), lost.contains(&(seq - 1)), "{damage}: {seq}");
+            }
             // Within it nothing is passed over.
             assert!(world.scan(subject, *last, None).is_err());
         }

@@ -136,6 +136,29 @@ impl<'t, R: Reads> LogReader<'t, R> {
         if seq == 0 || seq > author.seq {
             return Ok(None);
         }
+        let dot = Dot::new(author.author, seq);
+        let found = self.seek_back(number, slot, author, seq).and_then(|position| self.stored(position));
+        let stored = match found {
+            Err(damaged @ StorageError::DamagedSegment { .. }) => {
+                return self.seek_forward((number, id), slot, dot)?.ok_or(damaged).map(Some);
+            }
+            found => found?,
+        };
+        // The index has no checksums.
+        if stored.record.subject() != id || stored.record.dot() != dot {
+            return Err(broken_chain(number));
+        }
+        Ok(Some(stored))
+    }
+
+    /// The position of an author's event, along the back-links from the next indexed one.
+    fn seek_back(
+        &mut self,
+        number: SubjectNumber,
+        slot: u32,
+        author: &AuthorHead,
+        seq: u64,
+    ) -> Result<u64, StorageError> {
         let step = seq.div_ceil(INDEX_STEP);
         let (mut at, mut link) = match self.indexed(Table::AuthorIndex, &keys::author_index(number, slot, step))? {
             Some(position) => (step.saturating_mul(INDEX_STEP), Link::to(position)),
@@ -145,13 +168,30 @@ impl<'t, R: Reads> LogReader<'t, R> {
             link = self.links(link)?.author;
             at -= 1;
         }
-        let position = link.position().ok_or_else(|| broken_chain(number))?;
-        let stored = self.stored(position)?;
-        // The index has no checksums.
-        if stored.record.subject() != id || stored.record.dot() != Dot::new(author.author, seq) {
-            return Err(broken_chain(number));
+        link.position().ok_or_else(|| broken_chain(number))
+    }
+
+    /// The event with this dot where a segment on the way back to it is damaged: from the indexed event below, entry by
+    /// entry. `None` where that way leads into the damage too.
+    fn seek_forward(
+        &mut self,
+        (number, id): (SubjectNumber, SubjectId),
+        slot: u32,
+        dot: Dot,
+    ) -> Result<Option<Stored<'t>>, StorageError> {
+        let from = match dot.seq / INDEX_STEP {
+            0 => self.indexed(Table::SubjectIndex, &keys::subject_index(number, 0))?,
+            step => self.indexed(Table::AuthorIndex, &keys::author_index(number, slot, step))?,
+        };
+        for position in from.into_iter().flat_map(|from| from..=u64::MAX) {
+            match self.stored(position) {
+                Ok(stored) if stored.record.subject() == id && stored.record.dot() == dot => return Ok(Some(stored)),
+                Ok(_) => {}
+                Err(StorageError::DamagedSegment { .. }) => break,
+                Err(other) => return Err(other),
+            }
         }
-        Ok(Some(stored))
+        Ok(None)
     }
 
     pub(super) fn links(&mut self, link: Link) -> Result<Links, StorageError> {
