@@ -13,15 +13,22 @@ use super::error::Error;
 use crate::{
     actors::{
         committer::{
-            heads::KnownHead,
+            heads::{KnownHead, unchecked},
             thread::{Committer, Trust, WallClock},
             writer::{Batch, Outcome, Submission},
         },
         keyring::Keyring,
         runtime::Runtime,
-        storage::{StorageError, Store, open::SubjectLog},
+        storage::{
+            StorageError, Store,
+            lmdb::{Reads, Table},
+            open::SubjectLog,
+        },
     },
-    wire::id::{SubjectId, XaeroID},
+    wire::{
+        id::{SubjectId, XaeroID},
+        key::PublicKey,
+    },
 };
 
 /// An open data directory with its threads.
@@ -119,6 +126,25 @@ impl Engine {
             Outcome::Head(known) => Ok(*known),
             _ => Err(StorageError::Closed),
         }
+    }
+
+    /// What is known of all authors' logs, as of one moment.
+    pub(crate) fn heads(&self, log: &Arc<SubjectLog>) -> Result<Vec<KnownHead>, StorageError> {
+        match self.ask(log, Batch::Heads)? {
+            Outcome::Heads(known) => Ok(known),
+            _ => Err(StorageError::Closed),
+        }
+    }
+
+    /// The public key of a writer: of one whose secret is or was here, or of one elsewhere whose events came with it.
+    pub(crate) fn writer_key(&self, writer: XaeroID) -> Result<Option<PublicKey>, StorageError> {
+        if let Some(key) = self.keyring.writer_key(writer) {
+            return Ok(Some(key));
+        }
+        let txn = self.store.env.read()?;
+        let Some(row) = txn.get(Table::Writers, writer.as_bytes())? else { return Ok(None) };
+        let key = unchecked(row).and_then(|bytes| PublicKey::from_bytes(bytes).ok()).filter(|key| key.id() == writer);
+        key.map(Some).ok_or_else(|| StorageError::DamagedRow { table: "writers", key: writer.to_string() })
     }
 
     /// Has the committer answer.

@@ -5,6 +5,7 @@
 //! * [`pipeline`] is the pure chain of stages; [`follower`] drives one for each subscription, from the bus or the log.
 //! * [`run`] makes a subject durable; `supervisor` is the actor that it then is.
 //! * [`read`] reads the log without running anything. [`ingest`] is the door for events made elsewhere.
+//! * [`trust`] is what can be shown to others; [`transfer`] carries a subject from node to node in one file.
 //! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
 
 pub(crate) mod core;
@@ -21,6 +22,7 @@ pub mod read;
 pub mod run;
 pub mod subscription;
 pub(crate) mod supervisor;
+pub mod transfer;
 pub mod trust;
 
 pub use error::Error;
@@ -32,3 +34,6 @@ pub use notice::{Notice, Notices};
 pub use run::Handle;
 pub use subscription::{EventStream, Subscription};
 pub use supervisor::{Publish, SubjectActor};
+pub use transfer::{
+    ExportError, ExportOptions, ExportSummary, ImportError, ImportFailure, ImportFork, ImportSummary, Progress,
+};

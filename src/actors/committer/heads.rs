@@ -147,6 +147,15 @@ impl LogWriter {
         Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed, cut: None })
     }
 
+    /// What is known of all authors' logs, as of one moment. Since every job covers all heads that have grown, the newest
+    /// signed heads of the authors who are signed for here are then those of one moment, too.
+    pub(crate) fn known_heads(&mut self, txn: &impl Reads, id: SubjectId) -> Result<Vec<KnownHead>, StorageError> {
+        self.load(txn, id)?;
+        let Some(subject) = self.subjects.get(&id) else { return Ok(Vec::new()) };
+        let authors: Vec<XaeroID> = subject.head.authors().map(|(_, author, _)| author.author).collect();
+        authors.into_iter().map(|author| self.known_head(txn, id, author)).collect()
+    }
+
     /// Each author's log, as far as it counts: what a subject's root is made of.
     pub(crate) fn logs(&mut self, txn: &impl Reads, id: SubjectId) -> Result<Vec<(XaeroID, u64, Hash)>, StorageError> {
         self.load(txn, id)?;

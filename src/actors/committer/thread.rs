@@ -220,7 +220,7 @@ impl Loop {
                 }
             }
             let (questions, group): (Vec<_>, Vec<_>) =
-                group.into_iter().partition(|submission| matches!(submission.batch, Batch::Head { .. }));
+                group.into_iter().partition(|submission| matches!(submission.batch, Batch::Head { .. } | Batch::Heads));
             let may_hold = group.iter().any(|submission| matches!(submission.batch, Batch::Foreign(_) | Batch::Open));
             if !group.is_empty() {
                 self.commit(group);
@@ -426,6 +426,14 @@ impl Loop {
         }
         let store = Arc::clone(&self.store);
         for question in std::mem::take(&mut self.parked) {
+            if let Batch::Heads = question.batch {
+                let known = self.store.poisoned().map_or_else(
+                    || store.env.read().and_then(|txn| self.writer.known_heads(&txn, question.log.id)),
+                    Err,
+                );
+                answer(question.reply, known.map(Outcome::Heads));
+                continue;
+            }
             let Batch::Head { author, length } = question.batch else { continue };
             let known = self.store.poisoned().map_or_else(
                 || store.env.read().and_then(|txn| self.writer.known_head(&txn, question.log.id, author)),
@@ -523,7 +531,7 @@ impl Batch {
             Self::Foreign(foreign) => (foreign.frames.len(), foreign.frames.iter().map(Vec::len).sum()),
             Self::Snapshot { row, .. } => (1, row.len()),
             Self::Nodes(rows) => (1, rows.iter().map(|(_, row)| row.len()).sum()),
-            Self::Open | Self::Logs | Self::Head { .. } => (0, 0),
+            Self::Open | Self::Logs | Self::Head { .. } | Self::Heads => (0, 0),
         }
     }
 }
