@@ -72,6 +72,7 @@ pub use actors::{
     committer::{IngestOutcome, IngestRefusal},
     keyring::{KeyringError, Succession},
     storage::StorageError,
+    verify::{Finding, MAX_FINDINGS, Progress, Severity, VerifyError, VerifyOptions, VerifyReport, verify},
     watch::ChildKind,
 };
 pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};

@@ -5,6 +5,7 @@
 //!   identities, `signing` the thread that signs for them.
 //! * `aof` and `batch` are the children of a subject's supervisor; `watch` tells it of their deaths, and
 //!   [`supervise`] decides what to do then.
+//! * `verify` looks at a whole data directory without a change.
 //! * [`fault`] is where tests make things fail.
 //!
 //! Protocol and policy are pure: [`supervise`], the bus's queue and the committer's writer know neither actix nor
@@ -22,4 +23,5 @@ pub(crate) mod runtime;
 pub(crate) mod signing;
 pub(crate) mod storage;
 pub mod supervise;
+pub(crate) mod verify;
 pub(crate) mod watch;

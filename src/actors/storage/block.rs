@@ -268,11 +268,15 @@ impl<'t> BlockView<'t> {
 
     /// The entry at `position`, its frame not looked at.
     pub(crate) fn entry(&self, position: u64) -> Result<Entry<'t>, FrameError> {
-        let index = usize::try_from(position.wrapping_sub(self.first)).map_err(|_| MALFORMED)?;
-        let at = index.checked_mul(OFFSET).and_then(|at| self.table.get(at..)).ok_or(MALFORMED)?;
-        let offset = u32::from_le_bytes(*at.first_chunk().ok_or(MALFORMED)?);
-        let bytes = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..)).ok_or(MALFORMED)?;
-        Entry::parse(position, bytes, self.with_ids)
+        Entry::parse(position, self.bytes_of(position).ok_or(MALFORMED)?, self.with_ids)
+    }
+
+    /// The bytes of the entry at `position`, and those behind it.
+    pub(crate) fn bytes_of(&self, position: u64) -> Option<&'t [u8]> {
+        let index = usize::try_from(position.wrapping_sub(self.first)).ok()?;
+        let at = index.checked_mul(OFFSET).and_then(|at| self.table.get(at..))?;
+        let offset = u32::from_le_bytes(*at.first_chunk()?);
+        usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..))
     }
 }
 

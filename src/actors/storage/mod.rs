@@ -12,6 +12,8 @@
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
 //! * [`home`] notices that the directory is a copy of another.
 //! * [`reader`] finds events by subject and ordinal, and by author and sequence number.
+//! * [`frozen`] is a directory as of one commit for somebody who trusts nothing in it, and reads its [`pages`] without
+//!   LMDB; [`claim`] has each directory open once in a process.
 //! * [`open`] puts these together into a [`Store`].
 //!
 //! # The log
@@ -22,13 +24,16 @@
 //! in one lookup and at most 63 steps, and no table has random keys.
 
 pub(crate) mod block;
+pub(crate) mod claim;
 pub mod error;
+pub(crate) mod frozen;
 pub(crate) mod head;
 pub(crate) mod home;
 pub(crate) mod keys;
 pub(crate) mod lmdb;
 pub(crate) mod lock;
 pub(crate) mod open;
+pub(crate) mod pages;
 pub(crate) mod preflight;
 pub(crate) mod reader;
 mod tail;

@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 
 use super::{
     block::Stored,
+    claim::Claim,
     error::StorageError,
     keys::{self, SubjectNumber},
     lmdb::{Env, Reads, Table, WriteTxn},
@@ -31,6 +32,7 @@ pub(crate) struct Store {
     data_file: File,
     logs: Mutex<HashMap<SubjectId, Weak<SubjectLog>>>,
     poison: OnceLock<String>,
+    claim: Claim,
     _lock: DirLock,
     // Last: whoever waits at its other end learns that the lock is gone.
     _held: Option<mpsc::Sender<()>>,
@@ -63,6 +65,7 @@ impl Store {
     pub(crate) fn open(dir: &Path, map_size: usize, held: Option<mpsc::Sender<()>>) -> Result<Arc<Self>, StorageError> {
         create(dir)?;
         let lock = DirLock::take(dir)?;
+        let claim = Claim::take(dir)?;
         preflight::format(dir)?;
         preflight::data_file(dir)?;
         let env = Env::open(dir, map_size)?;
@@ -71,15 +74,18 @@ impl Store {
         // LMDB syncs its file, but not the directory that the file's name is in.
         sync_dir(dir)?;
         preflight::mark_begun(dir)?;
-        Ok(Arc::new(Self {
+        let store = Arc::new(Self {
             dir: dir.to_owned(),
             env,
             data_file,
             logs: Mutex::default(),
             poison: OnceLock::new(),
+            claim,
             _lock: lock,
             _held: held,
-        }))
+        });
+        store.claim.belongs_to(&store);
+        Ok(store)
     }
 
     pub(super) const fn data_file(&self) -> &File {
