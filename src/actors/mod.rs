@@ -2,8 +2,9 @@
 //!
 //! * `bus` is what publishers write to. `pool` runs the users' closures. `runtime` is the process's threads.
 //! * `storage` is the node's one LMDB environment, `committer` the one thread that writes it, `keyring` its
-//!   identities.
-//! * `aof` and `batch` are the children of a subject's supervisor; `watch` tells it of their deaths, and
+//!   identities, `signing` the thread that signs for them.
+//! * [`segment`] is where the log goes when it gets old.
+//! * `aof`, `mmr`, `segment` and `batch` have the children of a subject's supervisor; `watch` tells it of their deaths, and
 //!   [`supervise`] decides what to do then.
 //! * [`fault`] is where tests make things fail.
 //!
@@ -16,8 +17,11 @@ pub(crate) mod bus;
 pub(crate) mod committer;
 pub mod fault;
 pub(crate) mod keyring;
+pub(crate) mod mmr;
 pub(crate) mod pool;
 pub(crate) mod runtime;
+pub mod segment;
+pub(crate) mod signing;
 pub(crate) mod storage;
 pub mod supervise;
 pub(crate) mod watch;

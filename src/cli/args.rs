@@ -19,7 +19,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use, \
-4 storage, 5 identity, 6 standard input or output, 7 failed, 130 interrupted.";
+4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof does not hold, 130 interrupted.";
 
 /// Options that every subcommand takes, before its name or after it.
 #[derive(Debug, Args)]
@@ -56,6 +56,10 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Print the state of a subject, resolved by the rules of a CRDT
     State(StateArgs),
+    /// Write the proof that an event is in its author's signed log to standard output
+    Prove(ProveArgs),
+    /// Check a proof with nothing but its author's public key, and print what it proves
+    CheckProof(CheckProofArgs),
 }
 
 /// Arguments of `id`.
@@ -120,6 +124,30 @@ pub struct ReplayArgs {
     /// Go on with the events that come later, until interrupted
     #[arg(long)]
     pub follow: bool,
+}
+
+/// Arguments of `prove`.
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    /// The subject's name
+    pub subject: String,
+
+    /// The event's author: the identifier in hexadecimal, as receipts have it, or the name of a local identity
+    pub author: String,
+
+    /// The event's sequence number, as receipts have it
+    pub seq: u64,
+}
+
+/// Arguments of `check-proof`.
+#[derive(Debug, Args)]
+pub struct CheckProofArgs {
+    /// The proof, a file that `prove` has written
+    pub proof: PathBuf,
+
+    /// The author's public key, a file of what `id --export-public` prints
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
 }
 
 /// Arguments of `state`.

@@ -13,14 +13,22 @@ use super::error::Error;
 use crate::{
     actors::{
         committer::{
-            thread::{Committer, WallClock},
-            writer::{Batch, Submission},
+            heads::{KnownHead, unchecked},
+            thread::{Committer, Trust, WallClock},
+            writer::{Batch, Outcome, Submission},
         },
         keyring::Keyring,
         runtime::Runtime,
-        storage::{StorageError, Store, open::SubjectLog},
+        storage::{
+            StorageError, Store,
+            lmdb::{Reads, Table},
+            open::{StoreOptions, SubjectLog},
+        },
     },
-    wire::id::SubjectId,
+    wire::{
+        id::{SubjectId, XaeroID},
+        key::PublicKey,
+    },
 };
 
 /// An open data directory with its threads.
@@ -29,6 +37,8 @@ pub(crate) struct Engine {
     // Before the store: the committer's thread ends, and with it its hold on the store.
     pub(crate) committer: Arc<Committer>,
     pub(crate) store: Arc<Store>,
+    /// Whether the logs have trees, which the heads are made of.
+    pub(crate) keeps_trees: bool,
     // After these: the threads on which the others' actors lived.
     pub(crate) runtime: Arc<Runtime>,
 }
@@ -64,9 +74,10 @@ impl Engine {
     /// take the other's numbers for their own.
     pub(crate) fn open(
         dir: &Path,
-        map_size: usize,
+        options: StoreOptions,
         wall: WallClock,
         own_name: Option<&str>,
+        signed: bool,
     ) -> Result<Arc<Self>, Error> {
         static OPEN: Mutex<Option<Directories>> = Mutex::new(None);
         let lock = || OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +92,7 @@ impl Engine {
         }
         let runtime = Runtime::shared()?;
         let (held, closed) = mpsc::channel();
-        let store = Store::open(dir, map_size, Some(held))?;
+        let store = Store::open_with(dir, options, Some(held))?;
         let keyring = Keyring::open(dir.join("keys"))?;
         let keyring = Arc::new(match own_name {
             Some(name) => keyring.with_own_name(name)?,
@@ -94,8 +105,9 @@ impl Engine {
         for error in keyring.damaged() {
             tracing::error!(%error, "an identity cannot be used");
         }
-        let committer = Arc::new(Committer::start(Arc::clone(&store), wall)?);
-        let engine = Arc::new(Self { keyring, committer, store, runtime });
+        let trust = if signed { Trust::Keys(Arc::clone(&keyring)) } else { Trust::Off };
+        let committer = Arc::new(Committer::start(Arc::clone(&store), wall, trust)?);
+        let engine = Arc::new(Self { keyring, committer, store, keeps_trees: signed, runtime });
         let mut open = lock();
         let open = open.get_or_insert_with(HashMap::new);
         open.retain(|_, (engine, closed)| engine.strong_count() > 0 || !closed.try_lock().is_ok_and(|it| it.is_over()));
@@ -105,19 +117,44 @@ impl Engine {
 
     /// The log of a subject, its extent known.
     pub(crate) fn log(&self, id: SubjectId, name: &str) -> Result<Arc<SubjectLog>, StorageError> {
+        let log = self.store.log(id, name);
+        self.ask(&log, Batch::Open)?;
+        Ok(log)
+    }
+
+    /// What is known of an author's log, once a signed head covers so many of its events, or none will.
+    pub(crate) fn head(&self, log: &Arc<SubjectLog>, author: XaeroID, length: u64) -> Result<KnownHead, StorageError> {
+        match self.ask(log, Batch::Head { author, length })? {
+            Outcome::Head(known) => Ok(*known),
+            _ => Err(StorageError::Closed),
+        }
+    }
+
+    /// The public key of a writer: of a local identity, of one that was retired here, or one that came with its events.
+    pub(crate) fn writer_key(&self, writer: XaeroID) -> Result<Option<PublicKey>, StorageError> {
+        if let Some(key) = self.keyring.key_of(writer) {
+            return Ok(Some(key));
+        }
+        let txn = self.store.env.read()?;
+        let Some(row) = txn.get(Table::Writers, writer.as_bytes())? else { return Ok(None) };
+        let key = unchecked(row).and_then(|row| PublicKey::from_bytes(row).ok()).filter(|key| key.id() == writer);
+        key.map(Some).ok_or_else(|| StorageError::DamagedRow { table: "writers", key: writer.to_string() })
+    }
+
+    /// Has the committer answer.
+    pub(crate) fn ask(&self, log: &Arc<SubjectLog>, batch: Batch) -> Result<Outcome, StorageError> {
         if self.committer.is_own_thread() {
             return Err(StorageError::OwnThread);
         }
-        let log = self.store.log(id, name);
         let (tell, told) = mpsc::channel();
         self.committer.submit(Submission {
-            log: Arc::clone(&log),
+            log: Arc::clone(log),
             token: 0,
-            batch: Batch::Open,
-            reply: Box::new(move |answer| drop(tell.send(answer.map(drop)))),
+            batch,
+            // Whoever gave up waiting does not want to know.
+            reply: Box::new(move |answer| drop(tell.send(answer))),
         });
-        told.recv().unwrap_or(Err(StorageError::Closed))?;
-        Ok(log)
+        told.recv().unwrap_or(Err(StorageError::Closed))
     }
 }
 

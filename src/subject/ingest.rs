@@ -6,7 +6,11 @@ use std::{
 };
 
 use super::{error::Error, handle::Subject, supervisor::Ingest};
-use crate::actors::{aof::Ingress, committer::IngestOutcome, storage::StorageError};
+use crate::actors::{
+    aof::Ingress,
+    committer::{IngestOutcome, writer::ForeignBatch},
+    storage::StorageError,
+};
 
 /// What became of the frames of one [`Subject::ingest`], once it is durable.
 #[must_use = "what was refused is only told here"]
@@ -72,13 +76,18 @@ impl Subject {
     /// # Errors
     /// [`Error::NotRunning`] before the subject runs.
     pub fn ingest(&self, frames: Vec<Vec<u8>>) -> Result<IngestReceipt, Error> {
+        self.take_foreign(ForeignBatch { frames, ..ForeignBatch::default() })
+    }
+
+    /// Hands over events made elsewhere, with what shows whose they are.
+    pub(crate) fn take_foreign(&self, batch: ForeignBatch) -> Result<IngestReceipt, Error> {
         let running = self.core().and_then(|core| core.running()).ok_or(Error::NotRunning)?;
         let (tell, told) = mpsc::channel();
         // The closure is called from another thread, once for each time the batch is dealt with.
         let tell = Mutex::new(tell);
-        let (events, bytes) = (frames.len(), frames.iter().map(Vec::len).sum());
+        let (events, bytes) = (batch.frames.len(), batch.frames.iter().map(Vec::len).sum());
         let ingress = Ingress::Foreign {
-            frames: Arc::new(frames),
+            batch: Arc::new(batch),
             tell: Box::new(move |outcomes| {
                 // Whoever dropped the receipt does not want to know.
                 let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(outcomes);

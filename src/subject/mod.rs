@@ -5,7 +5,9 @@
 //! * [`pipeline`] is the pure chain of stages; [`follower`] drives one for each subscription, from the bus or the log.
 //! * [`durable`] are the subscriptions whose place is on disk; `bell` wakes those who wait for the log.
 //! * [`run`] makes a subject durable; `supervisor` is the actor that it then is.
-//! * [`replay`] visits events of the log in place, [`read`] resolves it, and neither needs the subject to run. [`ingest`] is the door for events made elsewhere.
+//! * [`replay`] visits events of the log in place, [`read`] resolves it, and neither needs the subject to run.
+//! * [`trust`] is what a log can show to others, [`forks`] what is done about authors who sign two histories. [`ingest`] is
+//!   the door for events made elsewhere.
 //! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
 
 pub(crate) mod bell;
@@ -15,16 +17,19 @@ pub mod durable;
 pub(crate) mod engine;
 pub mod error;
 pub mod follower;
+pub mod forks;
 pub mod handle;
 pub mod ingest;
 pub mod node;
 pub mod notice;
 pub mod pipeline;
+pub(crate) mod prover;
 pub mod read;
 pub mod replay;
 pub mod run;
 pub mod subscription;
 pub(crate) mod supervisor;
+pub mod trust;
 
 pub use durable::{AckReceipt, Delivery, DeliveryBatch, DurableError, DurableSubscription};
 pub use error::Error;

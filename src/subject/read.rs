@@ -113,9 +113,13 @@ impl Subject {
         let mut state = None;
         let mut sink = |event| state = Some(event);
         pipeline.set_catching_up(true, Duration::ZERO, &contexts, &mut sink);
+        let cuts = self.log()?.1.cuts();
         self.replay().window(ScanWindow { start: 0, end: time_ms }).for_each(|record| {
+            if cuts.retracts(record.dot()) {
+                return true;
+            }
             let event = event_of(record);
-            contexts.0.insert(record.dot(), record.deps());
+            contexts.0.insert(record.dot(), record.deps().filter_map(|dep| cuts.clamp(dep)));
             pipeline.feed(0, Cow::Owned(event), Some(record.dot()), Duration::ZERO, &contexts, &mut sink);
             true
         })?;

@@ -89,7 +89,7 @@ impl Handle {
                 supervisor.do_send(Grown);
             }
         }));
-        let source = LogSource { store: Arc::downgrade(&engine.store), log };
+        let source = LogSource { store: Arc::downgrade(&engine.store), log, engine: Arc::downgrade(&engine) };
         let inner = Arc::new(HandleInner { core: Arc::clone(core), lifecycle, engine: Some(engine) });
         let running = Running {
             supervisor: supervisor.clone(),

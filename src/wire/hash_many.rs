@@ -69,6 +69,22 @@ impl HashMany {
         hashes
     }
 
+    /// Appends the hashes of inputs of one block each, in their order: what the nodes of a tree are.
+    pub(crate) fn blocks_into(&self, inputs: &[&[u8; BLOCK_LEN]], out: &mut Vec<[u8; 32]>) {
+        let start = out.len();
+        out.resize(start + inputs.len(), [0; 32]);
+        let (_, hashes) = out.split_at_mut(start);
+        self.full_blocks(inputs, true, hashes);
+    }
+
+    /// The hash of an input of one block.
+    pub(crate) fn block(&self, input: &[u8; BLOCK_LEN]) -> [u8; 32] {
+        let mut hash = [[0; 32]];
+        self.full_blocks(&[input], true, &mut hash);
+        let [hash] = hash;
+        hash
+    }
+
     /// The hashes of inputs of one shape.
     fn run(&self, inputs: &[&[u8]], out: &mut [[u8; 32]]) {
         let Some((blocks, is_whole)) = inputs.first().and_then(|input| shape(input)).filter(|_| inputs.len() > 1)
@@ -107,10 +123,15 @@ impl HashMany {
     /// Takes the first `N` bytes of each input through the vectors.
     fn blocks<const N: usize>(&self, inputs: &[&[u8]], is_whole: bool, out: &mut [[u8; 32]]) {
         let inputs: Vec<&[u8; N]> = inputs.iter().filter_map(|input| input.first_chunk()).collect();
+        self.full_blocks(&inputs, is_whole, out);
+    }
+
+    /// Takes inputs of full blocks through the vectors; `is_whole` says that nothing follows them.
+    fn full_blocks<const N: usize>(&self, inputs: &[&[u8; N]], is_whole: bool, out: &mut [[u8; 32]]) {
         let flags_end = if is_whole { CHUNK_END | ROOT } else { 0 };
         let (counter, each) = (0, IncrementCounter::No);
         let out = out.as_flattened_mut();
-        self.platform.hash_many(&inputs, &self.key, counter, each, self.flags(), CHUNK_START, flags_end, out);
+        self.platform.hash_many(inputs, &self.key, counter, each, self.flags(), CHUNK_START, flags_end, out);
     }
 
     /// Adds a last block that is not full to what the blocks before it have left in `hash`.
@@ -157,6 +178,15 @@ mod tests {
             // Different bytes each, one to more than the widest vectors take.
             let company: Vec<&[u8]> = (0..length % 19 + 1).map(|from| &bytes[from..from + length]).collect();
             check(&company);
+        }
+        let blocks: Vec<&[u8; BLOCK_LEN]> = (0..40).map(|from| bytes[from..].first_chunk().unwrap()).collect();
+        let derived = HashMany::derive_key("a context");
+        for count in 0..blocks.len() {
+            let mut hashes = vec![[1; 32]];
+            derived.blocks_into(&blocks[..count], &mut hashes);
+            let expected = blocks[..count].iter().map(|block| blake3::derive_key("a context", &block[..]));
+            assert!(hashes.into_iter().eq(std::iter::once([1; 32]).chain(expected)), "{count} blocks");
+            assert_eq!(derived.block(blocks[count]), blake3::derive_key("a context", blocks[count]));
         }
         let mixed: Vec<&[u8]> = (0..500).map(|n| &bytes[n..n + (n * n) % (SHORT + 300)]).collect();
         check(&mixed);

@@ -1,16 +1,18 @@
 //! Identifiers: who ([`XaeroID`]), which stream ([`SubjectId`]), which event ([`EventId`], [`Dot`]).
 //!
-//! All of them are 32-byte BLAKE3 hashes, except the dot, which is a pair. They print and parse as lower-case
-//! hexadecimal.
+//! All of them are 32-byte BLAKE3 hashes, except the dot, which is a pair. They print and parse as 64
+//! digits of lower-case hexadecimal and nothing else, so that two texts that differ name two things that differ.
 
 use std::{fmt, str::FromStr};
 
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::HEXLOWER;
 use thiserror::Error;
 
 /// A text that is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("an identifier is 64 hexadecimal digits, but this has {length} characters or others than 0-9 and a-f")]
+#[error(
+    "an identifier is 64 hexadecimal digits in lower case, but this has {length} characters or others than 0-9 and a-f"
+)]
 pub struct ParseIdError {
     length: usize,
 }
@@ -43,13 +45,13 @@ macro_rules! identifier {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&HEXLOWER_PERMISSIVE.encode(&self.0))
+                f.write_str(&HEXLOWER.encode(&self.0))
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), HEXLOWER_PERMISSIVE.encode(&self.0))
+                write!(f, concat!(stringify!($name), "({})"), HEXLOWER.encode(&self.0))
             }
         }
 
@@ -58,7 +60,7 @@ macro_rules! identifier {
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 let wrong = ParseIdError { length: text.chars().count() };
-                let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| wrong.clone())?;
+                let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| wrong.clone())?;
                 Ok(Self(bytes.try_into().map_err(|_| wrong)?))
             }
         }
@@ -111,5 +113,31 @@ impl Dot {
 impl fmt::Display for Dot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.author, self.seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_has_one_text() {
+        let text = "0123456789abcdef".repeat(4);
+        assert_eq!(text.parse::<XaeroID>().unwrap().to_string(), text);
+        let variants = [
+            text.to_uppercase(),
+            text.replacen('a', "A", 1),
+            format!(" {text}"),
+            format!("{text}\n"),
+            format!("0x{text}"),
+            text[1..].to_owned(),
+            format!("{text}0"),
+            format!("{text}00"),
+            text.replacen('0', "g", 1),
+            String::new(),
+        ];
+        for variant in variants {
+            assert!(variant.parse::<XaeroID>().is_err(), "{variant:?}");
+        }
     }
 }

@@ -8,19 +8,32 @@
 //! A writer is a key pair: its public half ([`key`]) gives the writer's identifier, its secret half signs ([`sign`]), and
 //! both lie together in a key file ([`key_file`]).
 //!
+//! Trust is a hash over each author's log ([`mmr`]) that the author signs together with the log's length ([`head`]). From
+//! it follow proofs of single events ([`proof`]), the check of a whole range with one signature ([`range`]), and
+//! evidence against an author who signs two histories ([`fork`]). `docs/format.md` gives the layouts byte by byte.
+//!
 //! This module depends on nothing else of the crate, reads no clock, and does no input or output. Bytes from outside
 //! become an archived record in one place only ([`archive`]), by checked access, after the checksum was compared.
 
 pub mod archive;
+pub(crate) mod bytes;
 pub mod clock;
 pub mod event;
+pub mod fork;
 pub mod frame;
 pub(crate) mod hash_many;
+pub mod head;
 pub mod id;
 pub mod key;
 pub mod key_file;
 pub mod limits;
+pub mod mmr;
 pub mod name;
+pub(crate) mod preimage;
+pub mod proof;
+pub mod range;
 pub mod record;
 pub mod sign;
+#[cfg(test)]
+pub(crate) mod test_log;
 pub mod vector;

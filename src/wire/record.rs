@@ -25,8 +25,6 @@
 //! Without dependencies it is 128 bytes: two blocks of BLAKE3, so that many are hashed at once on wide vector units. An
 //! event whose payload was erased, or not asked for, is still proven by its header and the payload's hash.
 
-use std::sync::OnceLock;
-
 use rkyv::{Archive, Deserialize, Serialize, rancor::Failure, with::InlineAsBox};
 use smallvec::SmallVec;
 
@@ -35,13 +33,10 @@ use crate::wire::{
     event::EventType,
     hash_many::HashMany,
     id::{Dot, EventId, SubjectId, XaeroID},
+    preimage::Fields,
 };
 
-/// Domain of the event id.
-const EVENT_ID_CONTEXT: &str = "xaeroflux 2026 event id v1";
-
-/// Length of the fields before the dependencies.
-const FIXED_BYTES: usize = 96;
+pub(crate) use crate::wire::preimage::Preimages;
 
 /// The archived dot of a record of version 1.
 #[derive(Debug, Clone, Copy, Archive, Serialize, Deserialize)]
@@ -88,26 +83,21 @@ impl Record<'_> {
     /// The event id, from the hash of the payload: see the [module](self).
     #[must_use]
     pub fn id(&self, payload_hash: &blake3::Hash) -> EventId {
-        let mut preimage = Vec::with_capacity(FIXED_BYTES + 32);
-        self.write_preimage(payload_hash.as_bytes(), &mut preimage);
-        EventId::from(id_hash().one(&preimage))
+        self.fields(payload_hash.as_bytes()).id(self.deps.iter().copied())
     }
 
-    fn write_preimage(&self, payload_hash: &[u8; 32], out: &mut Vec<u8>) {
-        let fixed = Fixed {
+    /// What the id is taken over, without the dependencies.
+    pub(crate) fn fields<'h>(&self, payload_hash: &'h [u8; 32]) -> Fields<'h> {
+        Fields {
             subject: self.subject,
             dot: self.dot,
             clock: self.clock,
             latest_ts: self.latest_ts,
             event_type: self.event_type,
-            payload_bytes: self.payload.len(),
-            deps: self.deps.len(),
-        };
-        fixed.write(out);
-        for dep in self.deps {
-            write_dep(*dep, out);
+            // Bounded far below by the protocol's limit, which is checked before a record is made.
+            payload_bytes: u32::try_from(self.payload.len()).unwrap_or(u32::MAX),
+            payload_hash,
         }
-        out.extend_from_slice(payload_hash);
     }
 
     /// Appends the rkyv archive of the record to `out`.
@@ -197,23 +187,20 @@ impl<'a> RecordView<'a> {
     /// The event id: see the [module](self). Hashes the payload.
     #[must_use]
     pub fn id(&self) -> EventId {
-        let deps = self.deps();
-        let fixed = Fixed {
+        self.fields(blake3::hash(self.payload()).as_bytes()).id(self.deps())
+    }
+
+    /// What the id is taken over, without the dependencies.
+    pub(crate) fn fields<'h>(&self, payload_hash: &'h [u8; 32]) -> Fields<'h> {
+        Fields {
             subject: self.subject(),
             dot: self.dot(),
             clock: self.clock(),
             latest_ts: self.latest_ts(),
             event_type: self.event_type,
-            payload_bytes: self.payload().len(),
-            deps: deps.len(),
-        };
-        let mut preimage = Vec::with_capacity(FIXED_BYTES + 32);
-        fixed.write(&mut preimage);
-        for dep in deps {
-            write_dep(dep, &mut preimage);
+            payload_bytes: u32::try_from(self.payload().len()).unwrap_or(u32::MAX),
+            payload_hash,
         }
-        preimage.extend_from_slice(blake3::hash(self.payload()).as_bytes());
-        EventId::from(id_hash().one(&preimage))
     }
 }
 
@@ -228,75 +215,45 @@ impl std::fmt::Debug for RecordView<'_> {
     }
 }
 
-/// The fields of the preimage before the dependencies, in their order.
-struct Fixed {
-    subject: SubjectId,
-    dot: Dot,
-    clock: Clock,
-    latest_ts: u64,
-    event_type: EventType,
-    payload_bytes: usize,
-    deps: usize,
-}
-
-impl Fixed {
-    fn write(&self, out: &mut Vec<u8>) {
-        let mut fixed = [0; FIXED_BYTES];
-        let mut rest = fixed.as_mut_slice();
-        let mut put = |bytes: &[u8]| {
-            let (slot, after) = std::mem::take(&mut rest).split_at_mut(bytes.len());
-            slot.copy_from_slice(bytes);
-            rest = after;
-        };
-        put(self.subject.as_bytes());
-        put(self.dot.author.as_bytes());
-        put(&self.dot.seq.to_le_bytes());
-        put(&self.clock.to_bits().to_le_bytes());
-        put(&self.latest_ts.to_le_bytes());
-        put(&self.event_type.to_bytes());
-        // Both are bounded far below by the protocol's limits, which are checked before a record is made.
-        put(&u16::try_from(self.deps).unwrap_or(u16::MAX).to_le_bytes());
-        put(&u32::try_from(self.payload_bytes).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend_from_slice(&fixed);
+/// The ids of many events, hashed together: several times faster than [`RecordView::id`] one by one.
+pub(crate) fn ids_of(records: &[RecordView<'_>]) -> Vec<EventId> {
+    let payloads: Vec<&[u8]> = records.iter().map(RecordView::payload).collect();
+    let hashes = HashMany::plain().all(&payloads);
+    let mut preimages = Preimages::default();
+    for (record, hash) in records.iter().zip(&hashes) {
+        preimages.push_view(record, hash);
     }
+    preimages.take_ids().collect()
 }
 
-fn write_dep(dot: Dot, out: &mut Vec<u8>) {
-    out.extend_from_slice(dot.author.as_bytes());
-    out.extend_from_slice(&dot.seq.to_le_bytes());
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{archive, frame};
 
-/// The preimages of many event ids, which are hashed together: see [`hash_many`](crate::wire::hash_many).
-#[derive(Default)]
-pub(crate) struct Preimages {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Preimages {
-    /// Adds an event.
-    pub(crate) fn push(&mut self, record: &Record<'_>, payload_hash: &[u8; 32]) {
-        record.write_preimage(payload_hash, &mut self.bytes);
-        self.ends.push(self.bytes.len());
-    }
-
-    /// The ids of the events that were added, in their order. Forgets the events.
-    pub(crate) fn take_ids(&mut self) -> impl Iterator<Item = EventId> + use<> {
-        let mut start = 0;
-        let inputs: Vec<&[u8]> = self
-            .ends
-            .iter()
-            .map(|end| self.bytes.get(std::mem::replace(&mut start, *end)..*end).unwrap_or_default())
+    #[test]
+    fn ids_taken_together_are_those_taken_one_by_one() {
+        let dep = |author: u8| Dot::new(XaeroID::from([author; 32]), 3);
+        let frames: Vec<Vec<u8>> = (0..70_u8)
+            .map(|n| {
+                let deps: Vec<Dot> = (0..n % 3).map(dep).collect();
+                let record = Record {
+                    subject: SubjectId::from([9; 32]),
+                    dot: Dot::new(XaeroID::from([200; 32]), u64::from(n) + 1),
+                    clock: Clock::from_millis(1_000),
+                    latest_ts: 5,
+                    deps: &deps,
+                    event_type: EventType::ApplicationEvent(n),
+                    payload: &vec![n; usize::from(n) * 20],
+                };
+                let mut out = Vec::new();
+                frame::encode_into(&mut out, &record).unwrap();
+                out
+            })
             .collect();
-        let ids = id_hash().all(&inputs);
-        self.bytes.clear();
-        self.ends.clear();
-        ids.into_iter().map(EventId::from)
+        let records: Vec<RecordView<'_>> = frames.iter().map(|frame| archive::open(frame).unwrap().0).collect();
+        let one_by_one: Vec<EventId> = records.iter().map(RecordView::id).collect();
+        assert_eq!(ids_of(&records), one_by_one);
+        assert!(ids_of(&[]).is_empty());
     }
-}
-
-/// The hash of the domain, its key derived, which costs as much as a short hash itself.
-fn id_hash() -> &'static HashMany {
-    static HASH: OnceLock<HashMany> = OnceLock::new();
-    HASH.get_or_init(|| HashMany::derive_key(EVENT_ID_CONTEXT))
 }

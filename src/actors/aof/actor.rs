@@ -122,8 +122,10 @@ impl Handler<Append> for Aof {
         let told = tell_refused(&ingress, &refused);
         let batch = match &*ingress {
             Ingress::Local(chunk) => Batch::Local(Arc::new(LocalBatch::new(Arc::clone(chunk), own, refused))),
-            Ingress::Foreign { frames, .. } => Batch::Foreign(Arc::clone(frames)),
-            Ingress::Snapshot { fold, row } => Batch::Snapshot { fold: *fold, row: Arc::clone(row) },
+            Ingress::Foreign { batch, .. } => Batch::Foreign(Arc::clone(batch)),
+            Ingress::Snapshot { fold, row, cuts } => {
+                Batch::Snapshot { fold: *fold, row: Arc::clone(row), cuts: cuts.clone() }
+            }
         };
         self.submit(batch, token, move |result| {
             let failed = match result {
@@ -137,7 +139,7 @@ impl Handler<Append> for Aof {
                     }
                     None
                 }
-                Ok(Outcome::Done) => None,
+                Ok(Outcome::Done | Outcome::Head(_) | Outcome::Logs(_)) => None,
                 Err(error) => {
                     if let Ingress::Foreign { tell, .. } = &*ingress {
                         tell(Err(error.clone()));

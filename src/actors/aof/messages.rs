@@ -7,8 +7,8 @@ use actix::{Message, WeakRecipient};
 use crate::{
     actors::{
         bus::{Chunk, PublishError},
-        committer::IngestOutcome,
-        storage::StorageError,
+        committer::{IngestOutcome, writer::ForeignBatch},
+        storage::{StorageError, cuts::Cuts},
         supervise::Token,
         watch::ChildDied,
     },
@@ -20,9 +20,9 @@ pub(crate) enum Ingress {
     /// Events published here.
     Local(Arc<Chunk>),
     /// Frames made elsewhere, and whom to tell what became of them.
-    Foreign { frames: Arc<Vec<Vec<u8>>>, tell: Box<dyn Fn(Result<Vec<IngestOutcome>, StorageError>) + Send + Sync> },
+    Foreign { batch: Arc<ForeignBatch>, tell: Box<dyn Fn(Result<Vec<IngestOutcome>, StorageError>) + Send + Sync> },
     /// The state of a fold.
-    Snapshot { fold: [u8; 32], row: Arc<Vec<u8>> },
+    Snapshot { fold: [u8; 32], row: Arc<Vec<u8>>, cuts: Cuts },
 }
 
 /// Supervisor to AOF: append this.

@@ -12,7 +12,10 @@
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use super::{waiting::Awaits, writer::LogWriter};
+use super::{
+    waiting::Awaits,
+    writer::{Frame, LogWriter},
+};
 use crate::{
     actors::storage::{
         StorageError,
@@ -57,6 +60,9 @@ pub enum IngestOutcome {
         /// When, in milliseconds since the Unix epoch.
         until_ms: u64,
     },
+    /// Its author has signed two histories, and it is past the point where these part: it counts for nothing, and was not
+    /// stored.
+    Retracted(Dot),
     /// It was not taken.
     Refused(IngestRefusal),
 }
@@ -85,6 +91,14 @@ pub enum IngestRefusal {
         here: EventId,
         /// The event that came.
         there: EventId,
+    },
+    /// It is to be of an author whose key is here, and did not write it here.
+    #[error(
+        "event {dot} is in the name of a writer of this node, which did not publish it: it is taken only with the writer's signed head"
+    )]
+    OwnAuthor {
+        /// The event.
+        dot: Dot,
     },
     /// Its clock contradicts its causes.
     #[error(
@@ -128,7 +142,7 @@ impl Arrival {
 
     /// What it must wait for, if anything.
     fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
-        if let Some(missing) = self.causes().find(|cause| !head.has(*cause)) {
+        if let Some(missing) = self.causes().find(|cause| !head.satisfies(*cause)) {
             return Some(Awaits::Cause(missing));
         }
         let enters = self.clock.millis().saturating_sub(MAX_CLOCK_AHEAD_MS);
@@ -142,7 +156,8 @@ impl LogWriter {
         &mut self,
         txn: &mut WriteTxn<'_>,
         log: &SubjectLog,
-        frame: &[u8],
+        (frame, known_id): (&[u8], Option<EventId>),
+        is_verified: bool,
         now_ms: u64,
     ) -> Result<IngestOutcome, StorageError> {
         let refused = |why| Ok(IngestOutcome::Refused(why));
@@ -155,22 +170,33 @@ impl LogWriter {
             return refused(IngestRefusal::OtherSubject { expected: log.id, found: record.subject() });
         }
         self.sort_waiting(txn, log.id, now_ms)?;
-        let arrival = Arrival::of(&record);
+        let (arrival, record_id) = (Arrival::of(&record), known_id.unwrap_or_else(|| record.id()));
         let dot = arrival.dot;
         let Some(subject) = self.subjects.get(&log.id) else { return refused(FrameError::NotAFrame.into()) };
+        if subject.head.cuts.retracts(dot) {
+            return Ok(IngestOutcome::Retracted(dot));
+        }
         if subject.head.has(dot) {
-            let here = self.find(txn, log.id, dot)?.map(|found| found.0);
-            let there = record.id();
+            let here = match self.find(txn, log.id, dot) {
+                // It is here, and cannot be compared: what comes with it is not to be held up.
+                Err(StorageError::DamagedSegment { .. }) => None,
+                found => found?.map(|found| found.0),
+            };
+            let there = record_id;
             return match here {
                 Some(here) if here != there => refused(IngestRefusal::Fork { dot, here, there }),
                 _ => Ok(IngestOutcome::Duplicate(dot)),
             };
         }
+        // What a local writer has not published here, only its own signature shows to be its own.
+        if !is_verified && self.keyring.as_ref().is_some_and(|keyring| keyring.contains(dot.author)) {
+            return refused(IngestRefusal::OwnAuthor { dot });
+        }
         if let Some(awaits) = arrival.awaits(&subject.head, now_ms) {
             if subject.waiting.contains(dot) {
                 let here = txn.get(Table::Pending, &keys::pending(subject.head.number, dot))?;
                 if let Some((here, _)) = here.and_then(|frame| archive::open(frame).ok()) {
-                    let (here, there) = (here.id(), record.id());
+                    let (here, there) = (here.id(), record_id);
                     if here != there {
                         return refused(IngestRefusal::Fork { dot, here, there });
                     }
@@ -185,7 +211,10 @@ impl LogWriter {
                 }
                 self.touch(txn, log)?;
                 if let Some(subject) = self.subjects.get_mut(&log.id) {
-                    txn.put(Table::Pending, &keys::pending(subject.head.number, dot), frame)?;
+                    let key = keys::pending(subject.head.number, dot);
+                    // Behind the frame, which knows its length.
+                    let verified: &[u8] = if is_verified { &[1] } else { &[] };
+                    txn.put_parts(Table::Pending, &key, &[frame, verified])?;
                     subject.waiting.insert(dot, frame.len(), awaits);
                 }
             }
@@ -198,7 +227,9 @@ impl LogWriter {
             return refused(IngestRefusal::ClockBelowCause { dot, cause });
         }
         self.touch(txn, log)?;
-        self.append_frame(txn, log.id, dot, arrival.clock, &arrival.deps, frame)?;
+        let Arrival { clock, deps, .. } = &arrival;
+        let (clock, event) = (*clock, record_id);
+        self.append_frame(txn, log.id, Frame { dot, clock, deps, bytes: frame, event, is_verified })?;
         self.release(txn, log.id, dot, now_ms)?;
         Ok(IngestOutcome::Stored(dot))
     }
@@ -266,14 +297,14 @@ impl LogWriter {
         let Some(subject) = self.subjects.get(&id) else { return Ok(false) };
         let key = keys::pending(subject.head.number, dot);
         let Some(frame) = txn.get(Table::Pending, &key)?.map(<[u8]>::to_vec) else { return Ok(false) };
-        let arrival = match archive::open(&frame) {
-            Ok((record, _)) => Arrival::of(&record),
+        let (arrival, event, length) = match archive::open(&frame) {
+            Ok((record, length)) => (Arrival::of(&record), record.id(), length),
             Err(error) => {
                 tracing::error!(%dot, %error, "an event that waited for its causes is damaged and stays aside");
                 return Ok(false);
             }
         };
-        let already = subject.head.has(dot);
+        let already = subject.head.satisfies(dot);
         let awaits = arrival.awaits(&subject.head, now_ms).filter(|_| !already);
         if let Some(awaits) = awaits {
             if let Some(subject) = self.subjects.get_mut(&id) {
@@ -294,12 +325,20 @@ impl LogWriter {
             return Ok(false);
         }
         self.touch_known(id);
-        self.append_frame(txn, id, dot, arrival.clock, &arrival.deps, &frame)?;
+        let (bytes, mark) = frame.split_at_checked(length).unwrap_or((&frame, &[]));
+        let Arrival { clock, deps, .. } = &arrival;
+        let is_verified = mark == [1];
+        self.append_frame(txn, id, Frame { dot, clock: *clock, deps, bytes, event, is_verified })?;
         Ok(true)
     }
 
     /// Finds out what the events read from disk wait for.
-    fn sort_waiting(&mut self, txn: &mut WriteTxn<'_>, id: SubjectId, now_ms: u64) -> Result<(), StorageError> {
+    pub(super) fn sort_waiting(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        id: SubjectId,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
         let Some(subject) = self.subjects.get_mut(&id) else { return Ok(()) };
         for dot in subject.waiting.take_unsorted() {
             if self.admit(txn, id, dot, now_ms)? {
@@ -315,7 +354,8 @@ impl LogWriter {
         if arrival.clock > subject.head.clock {
             return Ok(None);
         }
-        let causes: SmallVec<[Dot; 5]> = arrival.causes().collect();
+        // Of a retracted event another replica may hold another version: its clock must not decide here.
+        let causes: SmallVec<[Dot; 5]> = arrival.causes().filter(|cause| !subject.head.cuts.retracts(*cause)).collect();
         for cause in causes {
             let clock = match self.subjects.get(&id).map(|subject| subject.head.author(cause.author).1) {
                 Some(author) if author.seq == cause.seq => Some(author.clock),
@@ -337,6 +377,6 @@ impl LogWriter {
         let (first, block) = self.unwritten();
         let found =
             LogReader::with_unwritten(txn, first, block).by_seq((subject.head.number, id), slot, &author, dot.seq)?;
-        Ok(found.map(|stored| (stored.record.id(), stored.record.clock())))
+        Ok(found.map(|stored| (stored.id(), stored.record.clock())))
     }
 }

@@ -3,25 +3,30 @@
 use std::sync::Arc;
 
 use super::{
+    cuts,
     waiting::Waiting,
     writer::{CHECKPOINT_KEY, KEPT_SUBJECTS, LogWriter, Subject, extent},
 };
 use crate::{
-    actors::storage::{
-        StorageError, Store,
-        head::Head,
-        keys::SubjectNumber,
-        lmdb::{Reads, Table},
-        open::SubjectLog,
-        reader::LogReader,
+    actors::{
+        keyring::Keyring,
+        storage::{
+            StorageError, Store,
+            head::Head,
+            keys::SubjectNumber,
+            lmdb::{Reads, Table},
+            open::SubjectLog,
+            reader::LogReader,
+        },
     },
     wire::id::SubjectId,
 };
 
 impl LogWriter {
     /// The writer as of what is on disk: the heads of the checkpoint, and the log after it replayed.
-    pub(crate) fn recover(store: Arc<Store>) -> Result<Self, StorageError> {
+    pub(crate) fn recover(store: Arc<Store>, keyring: Option<Arc<Keyring>>) -> Result<Self, StorageError> {
         let mut writer = Self::new(Arc::clone(&store));
+        writer.keyring = keyring;
         let txn = store.env.read()?;
         if let Some((key, _)) = txn.last(Table::Subjects)? {
             let last = SubjectNumber::from_key(key).ok_or_else(|| damaged("subjects", key))?;
@@ -43,10 +48,18 @@ impl LogWriter {
                 subject.dirty = true;
                 let record = stored.record;
                 subject.head.apply(stored.position, record.dot(), record.clock(), record.deps());
+                let (slot, _) = subject.head.author(record.author());
+                if subject.head.tree(slot).is_some_and(|(_, tree)| tree.peaks.len() + 1 == record.seq()) {
+                    subject.head.grow(slot, &[*stored.id().as_bytes()]);
+                }
+                if stored.links.unverified {
+                    subject.head.doubt(slot);
+                }
             }
             replayed = replayed.saturating_add(1);
             Ok(true)
         })?;
+        writer.recover_heads(&txn)?;
         writer.load_waiting(&txn)?;
         tracing::debug!(events = writer.next, replayed, "recovered the log");
         // Whoever follows a log sees what is durable, no more and no less. All logs that are followed are asked about, not
@@ -82,7 +95,8 @@ impl LogWriter {
         self.store.forget_unused_logs();
         let store = &self.store;
         self.subjects.retain(|id, subject| {
-            subject.dirty || subject.touched || !subject.waiting.is_empty() || store.known_log(*id).is_some()
+            let is_open = subject.head.authors().any(|(slot, _, _)| self.heads.is_open(*id, slot));
+            subject.dirty || subject.touched || is_open || !subject.waiting.is_empty() || store.known_log(*id).is_some()
         });
         self.evict_at = self.subjects.len().saturating_mul(2).max(KEPT_SUBJECTS);
     }
@@ -102,10 +116,11 @@ impl LogWriter {
                 if txn.get(Table::Subjects, &number.key())?.is_none_or(|row| !row.starts_with(id.as_bytes())) {
                     return Err(damaged("subject numbers", id.as_bytes()));
                 }
-                let head = match txn.get(Table::Heads, &number.key())? {
+                let mut head = match txn.get(Table::Heads, &number.key())? {
                     Some(row) => Head::decode(number, row).ok_or_else(|| damaged("heads", &number.key()))?,
                     None => Head::new(number),
                 };
+                head.cuts = cuts::load(txn, number)?;
                 (head, Waiting::load(txn, number)?)
             }
             None => {
@@ -124,6 +139,7 @@ impl LogWriter {
         if let Some(subject) = self.subjects.get(&log.id) {
             let number = subject.recorded.then_some(subject.head.number);
             log.publish(number, extent(&subject.head));
+            log.publish_cuts(&subject.head.cuts);
         }
     }
 }

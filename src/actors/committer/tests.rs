@@ -11,11 +11,12 @@ use crate::{
         committer::{
             IngestOutcome, IngestRefusal,
             ingest::MAX_CLOCK_AHEAD_MS,
-            writer::{CHECKPOINT_EVENTS, CHECKPOINT_KEY},
+            writer::{CHECKPOINT_EVENTS, CHECKPOINT_KEY, ForeignBatch},
         },
         fault::{Action, arm},
         storage::{
             cursor::Cursor,
+            cuts::Cuts,
             keys::{self, SubjectNumber},
             lmdb::{Reads, Table},
             open::{SubjectLog, snapshot_row},
@@ -34,6 +35,10 @@ const NOW_MS: u64 = 1_700_000_000_000;
 
 const MAP_SIZE: usize = 64 << 20;
 
+fn foreign(frames: Vec<Vec<u8>>) -> Batch {
+    Batch::Foreign(Arc::new(ForeignBatch { frames, ..ForeignBatch::default() }))
+}
+
 struct World {
     wall: Arc<AtomicU64>,
     committer: Loop,
@@ -50,15 +55,21 @@ impl World {
 
     fn open(dir: &tempfile::TempDir, wall: &Arc<AtomicU64>, map_size: usize) -> Loop {
         let store = Store::open(dir.path(), map_size, None).unwrap();
-        let writer = LogWriter::recover(Arc::clone(&store)).unwrap();
+        let writer = LogWriter::recover(Arc::clone(&store), None).unwrap();
         let wall = Arc::clone(wall);
         Loop {
             store,
             writer,
             wall: Arc::new(move || wall.load(Ordering::Relaxed)),
+            keyring: None,
+            signing: None,
+            epoch: 0,
+            parked: Vec::new(),
+            store_at: None,
             staged: Vec::new(),
             committed: false,
             look_at: None,
+            trim_at: None,
         }
     }
 
@@ -82,7 +93,7 @@ impl World {
     }
 
     fn ingest(&mut self, log: &Arc<SubjectLog>, frames: Vec<Vec<u8>>) -> Vec<IngestOutcome> {
-        match self.submit(log, Batch::Foreign(Arc::new(frames))) {
+        match self.submit(log, foreign(frames)) {
             Ok(Outcome::Foreign(outcomes)) => outcomes,
             Ok(_) => panic!("another outcome"),
             Err(error) => panic!("{error}"),
@@ -227,7 +238,7 @@ fn an_answer_that_panics_does_not_end_the_committer() {
     let mut world = World::new();
     let log = world.log(1);
     let reply: Reply = Box::new(|_| panic!("a waker"));
-    let batch = Batch::Foreign(Arc::new(vec![frame_of(1, 1, NOW_MS)]));
+    let batch = foreign(vec![frame_of(1, 1, NOW_MS)]);
     world.committer.commit(vec![Submission { log: Arc::clone(&log), token: 1, batch, reply }]);
     assert_eq!(world.ingest(&log, vec![frame_of(1, 2, NOW_MS + 1)]), [IngestOutcome::Stored(dot(2))]);
 }
@@ -256,11 +267,11 @@ fn a_damaged_row_beside_the_log_is_an_error_and_never_another_log() {
     assert!(matches!(read(&world), Err(StorageError::DamagedRow { .. })));
 
     damage(&world, Table::AuthorIndex, &keys::author_index(SubjectNumber(0), 0, 1));
-    let again = world.submit(&log, Batch::Foreign(Arc::new(vec![frame_of(1, 64, NOW_MS + 64)])));
+    let again = world.submit(&log, foreign(vec![frame_of(1, 64, NOW_MS + 64)]));
     assert!(matches!(again, Err(StorageError::DamagedRow { .. })));
 
     damage(&world, Table::SubjectNumbers, log.id.as_bytes());
-    let recovered = LogWriter::recover(Arc::clone(&world.committer.store)).map(drop);
+    let recovered = LogWriter::recover(Arc::clone(&world.committer.store), None).map(drop);
     assert!(matches!(recovered, Err(StorageError::DamagedRow { .. })), "{recovered:?}");
 }
 
@@ -271,7 +282,7 @@ fn a_damaged_checkpoint_is_an_error() {
     world.ingest(&log, vec![frame_of(1, 1, NOW_MS)]);
     world.committer.close();
     damage(&world, Table::Meta, CHECKPOINT_KEY);
-    let recovered = LogWriter::recover(Arc::clone(&world.committer.store)).map(drop);
+    let recovered = LogWriter::recover(Arc::clone(&world.committer.store), None).map(drop);
     assert!(matches!(recovered, Err(StorageError::DamagedRow { .. })), "{recovered:?}");
 }
 
@@ -281,7 +292,7 @@ fn a_damaged_snapshot_is_not_read() {
     let log = world.log(1);
     world.ingest(&log, vec![frame_of(1, 1, NOW_MS)]);
     let row = Arc::new(snapshot_row(1, b"state"));
-    world.submit(&log, Batch::Snapshot { fold: [5; 32], row }).ok().unwrap();
+    world.submit(&log, Batch::Snapshot { fold: [5; 32], row, cuts: Cuts::default() }).ok().unwrap();
     let read = |world: &World| world.committer.store.snapshot(&log, &[5; 32]);
     assert_eq!(read(&world).unwrap(), Some((1, b"state".to_vec())));
     damage(&world, Table::Snapshots, &keys::snapshot(SubjectNumber(0), &[5; 32]));
@@ -341,7 +352,7 @@ fn stored_of(group: &[bool]) -> (Vec<bool>, bool) {
     let mut submissions = Vec::new();
     for (subject, is_large) in (1..).zip(group) {
         let payload = vec![7; if *is_large { 1 << 20 } else { 1 }];
-        let batch = Batch::Foreign(Arc::new(vec![frame_with(subject, dot(1), NOW_MS, &[], &payload)]));
+        let batch = foreign(vec![frame_with(subject, dot(1), NOW_MS, &[], &payload)]);
         let tell = tell.clone();
         let reply: Reply = Box::new(move |result| tell.send(result).unwrap());
         submissions.push(Submission { log: world.log(subject), token: 1, batch, reply });

@@ -9,9 +9,14 @@ use std::{
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-use super::writer::{Batch, LogWriter, Outcome, Reply, Submission};
+use super::{
+    trim,
+    writer::{Batch, LogWriter, Outcome, Reply, Submission},
+};
 use crate::actors::{
     fault::fault_point,
+    keyring::Keyring,
+    signing::thread::{Done, Signing, sign},
     storage::{StorageError, Store},
 };
 
@@ -24,6 +29,10 @@ const GROUP_BYTES: usize = 32 << 20;
 /// How often the clock is looked at while events are held because theirs is ahead. They waited for hours: a second more
 /// is nothing, and a look costs nothing either.
 const HELD_POLL: Duration = Duration::from_secs(1);
+
+/// How long a signature waits for a commit to be stored with, before it gets one of its own: under load there is always
+/// one, and an idle node has time.
+const SIGNED_PATIENCE: Duration = Duration::from_millis(100);
 
 /// A submission that panicked this often by itself is given up: it is what is wrong, not the moment.
 const PANICS_ALONE: u32 = 3;
@@ -45,18 +54,63 @@ pub(crate) struct Committer {
 
 enum Message {
     Submit(Submission),
+    Signed(Done),
+    /// A segment was sealed: what it holds may leave the log table.
+    Trim,
     Stop,
+}
+
+/// Who signs the heads of what is committed.
+pub(crate) enum Trust {
+    /// The node's own identities.
+    Keys(Arc<Keyring>),
+    /// Nobody, but the trees are kept.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests of the committer have no keys"))]
+    Unsigned,
+    /// Nobody, and there are no trees: to measure what they cost.
+    Off,
 }
 
 impl Committer {
     /// Reads what is durable and starts the thread.
-    pub(crate) fn start(store: Arc<Store>, wall: WallClock) -> Result<Self, StorageError> {
-        let writer = LogWriter::recover(Arc::clone(&store))?;
+    pub(crate) fn start(store: Arc<Store>, wall: WallClock, trust: Trust) -> Result<Self, StorageError> {
+        let keyring = match &trust {
+            Trust::Keys(keyring) => Some(Arc::clone(keyring)),
+            Trust::Unsigned | Trust::Off => None,
+        };
+        let mut writer = LogWriter::recover(Arc::clone(&store), keyring.clone())?;
+        writer.keeps_trees = !matches!(trust, Trust::Off);
+        if writer.keeps_trees {
+            writer.complete_trees()?;
+        } else {
+            writer.abandon_trees()?;
+        }
         // Bounded by the credits of the subjects: each has a limited number of events in flight.
         let (inbox, messages) = unbounded();
-        // What was held when the node stopped may be due by now.
-        let mut state =
-            Loop { store, writer, wall, staged: Vec::new(), committed: false, look_at: Some(Instant::now()) };
+        let signing = match &keyring {
+            Some(keyring) => {
+                let inbox = inbox.clone();
+                // A closed inbox means that the committer has ended, having signed what was left by itself.
+                let tell = Box::new(move |done| drop(inbox.send(Message::Signed(done))));
+                Some(Signing::start(Arc::clone(keyring), writer.scope.clone(), tell)?)
+            }
+            None => None,
+        };
+        let mut state = Loop {
+            store,
+            writer,
+            wall,
+            keyring,
+            signing,
+            epoch: 0,
+            parked: Vec::new(),
+            store_at: None,
+            staged: Vec::new(),
+            committed: false,
+            // What was held when the node stopped may be due by now.
+            look_at: Some(Instant::now()),
+            trim_at: Some(Instant::now()),
+        };
         let thread = std::thread::Builder::new()
             .name("xaeroflux-commit".to_owned())
             .spawn(move || state.run(&messages))
@@ -72,12 +126,18 @@ impl Committer {
         }
     }
 
+    /// Tells that the segments reach further than they did.
+    pub(crate) fn trim(&self) {
+        // Whoever starts next finds out by itself.
+        let _ = self.inbox.send(Message::Trim);
+    }
+
     /// As [`submit`](Self::submit), but where the committer has ended the submission comes back, and is not answered: for
     /// those who hold a lock that the answer needs.
     pub(crate) fn try_submit(&self, submission: Submission) -> Option<Submission> {
         match self.inbox.send(Message::Submit(submission)).err()?.into_inner() {
             Message::Submit(submission) => Some(submission),
-            Message::Stop => None,
+            _ => None,
         }
     }
 
@@ -109,12 +169,22 @@ struct Loop {
     store: Arc<Store>,
     writer: LogWriter,
     wall: WallClock,
+    keyring: Option<Arc<Keyring>>,
+    signing: Option<Signing>,
+    /// How often the writer was made anew: what was signed for an earlier one may never have been stored.
+    epoch: u64,
+    /// Questions for a head whose signature is on its way.
+    parked: Vec<Submission>,
+    /// When signatures that wait for a commit get one of their own.
+    store_at: Option<Instant>,
     /// The outcomes of the group that is being committed.
     staged: Vec<Outcome>,
     /// Whether that group is on disk.
     committed: bool,
     /// When to look whether a held event's time has come; `None` while nothing is held.
     look_at: Option<Instant>,
+    /// When to take out of the log table what is in segments; `None` while there is nothing of the kind.
+    trim_at: Option<Instant>,
 }
 
 /// How an attempt to commit a group ended.
@@ -126,17 +196,36 @@ enum Attempt {
 
 impl Loop {
     fn run(&mut self, messages: &Receiver<Message>) {
+        // What was not signed when the node stopped.
+        self.have_signed();
         loop {
             // Looked at here, so that a node whose queue is never empty comes to it as well.
             if self.look_at.is_some_and(|due| due <= Instant::now()) {
                 self.release_held();
             }
-            let received = match self.look_at {
+            if self.store_at.is_some_and(|due| due <= Instant::now()) {
+                self.store_at = None;
+                if self.writer.heads.has_ready() {
+                    self.commit(Vec::new());
+                }
+            }
+            if self.trim_at.is_some_and(|due| due <= Instant::now()) {
+                self.trim();
+            }
+            let received = match self.look_at.into_iter().chain(self.store_at).chain(self.trim_at).min() {
                 Some(due) => messages.recv_deadline(due),
                 None => messages.recv().map_err(RecvTimeoutError::from),
             };
             let first = match received {
                 Ok(Message::Submit(submission)) => submission,
+                Ok(Message::Signed(done)) => {
+                    self.take_signed(done);
+                    continue;
+                }
+                Ok(Message::Trim) => {
+                    self.trim_at = Some(Instant::now());
+                    continue;
+                }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => continue,
             };
@@ -150,6 +239,8 @@ impl Loop {
                         (events, bytes) = (events.saturating_add(size.0), bytes.saturating_add(size.1));
                         group.push(submission);
                     }
+                    Ok(Message::Signed(done)) => self.take_signed(done),
+                    Ok(Message::Trim) => self.trim_at = Some(Instant::now()),
                     Ok(Message::Stop) => {
                         stopping = true;
                         break;
@@ -157,8 +248,14 @@ impl Loop {
                     Err(_) => break,
                 }
             }
+            let (questions, group): (Vec<_>, Vec<_>) =
+                group.into_iter().partition(|submission| matches!(submission.batch, Batch::Head { .. }));
             let may_hold = group.iter().any(|submission| matches!(submission.batch, Batch::Foreign(_) | Batch::Open));
-            self.commit(group);
+            if !group.is_empty() {
+                self.commit(group);
+            }
+            self.parked.extend(questions);
+            self.answer_questions(false);
             if may_hold && self.look_at.is_none() && self.writer.holds_any() {
                 self.look_at = Instant::now().checked_add(HELD_POLL);
             }
@@ -198,7 +295,7 @@ impl Loop {
         let mut no_room: Option<StorageError> = None;
         for submission in group {
             // An opening takes no room: to read is possible on a full disk too, and that it succeeds says nothing of one.
-            let takes_room = !matches!(submission.batch, Batch::Open);
+            let takes_room = !matches!(submission.batch, Batch::Open | Batch::Logs);
             let result = match &no_room {
                 Some(error) if takes_room => Err(error.clone()),
                 _ => self.commit_one(&submission),
@@ -278,6 +375,8 @@ impl Loop {
             self.staged.push(outcome);
         }
         self.writer.finish(&mut txn)?;
+        // Signed while the disk syncs. What comes back is looked at only after this commit.
+        self.have_signed();
         fault_point!(self.writer.scope, "committer.before_commit");
         fault_point!(
             self.writer.scope,
@@ -315,10 +414,63 @@ impl Loop {
 
     /// Forgets what the writer believed and reads what is durable.
     fn recover(&mut self) {
-        match catch_unwind(AssertUnwindSafe(|| LogWriter::recover(Arc::clone(&self.store)))) {
-            Ok(Ok(writer)) => self.writer = writer,
+        let keyring = self.keyring.clone();
+        match catch_unwind(AssertUnwindSafe(|| LogWriter::recover(Arc::clone(&self.store), keyring))) {
+            Ok(Ok(mut writer)) => {
+                writer.succeed(&self.writer);
+                self.writer = writer;
+                self.epoch += 1;
+            }
             Ok(Err(error)) => self.store.poison(&error.to_string()),
             Err(_) => self.store.poison("the log could not be read back after a failure"),
+        }
+    }
+
+    /// Sends the heads that have grown to be signed, unless some are on their way.
+    fn have_signed(&mut self) {
+        if let (Some(keyring), Some(signing)) = (&self.keyring, &self.signing)
+            && let Some(job) = self.writer.signing_job(keyring, self.epoch)
+            && !signing.submit(job)
+        {
+            tracing::error!("the signing thread has ended: what is published now is signed after a restart");
+        }
+    }
+
+    /// Takes what the signing thread brings back.
+    fn take_signed(&mut self, done: Done) {
+        if done.epoch == self.epoch {
+            self.writer.heads.take(done);
+            if self.writer.heads.has_ready() && self.store_at.is_none() {
+                self.store_at = Instant::now().checked_add(SIGNED_PATIENCE);
+            }
+        }
+        self.have_signed();
+        self.answer_questions(false);
+    }
+
+    /// Answers the questions for heads, but for those whose signature is on its way.
+    fn answer_questions(&mut self, stopping: bool) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        for question in std::mem::take(&mut self.parked) {
+            let Batch::Head { author, length } = question.batch else { continue };
+            let known = self.store.poisoned().map_or_else(
+                || store.env.read().and_then(|txn| self.writer.known_head(&txn, question.log.id, author)),
+                Err,
+            );
+            let is_coming = !stopping
+                && known.as_ref().is_ok_and(|known| known.signed_length() < length)
+                && self
+                    .keyring
+                    .as_ref()
+                    .is_some_and(|keyring| self.writer.may_be_signed(keyring, question.log.id, author, length));
+            if is_coming {
+                self.parked.push(question);
+            } else {
+                answer(question.reply, known.map(|known| Outcome::Head(Box::new(known))));
+            }
         }
     }
 
@@ -365,11 +517,46 @@ impl Loop {
         }
     }
 
+    /// Takes some of what is in segments out of the log table, and finds out when to go on.
+    fn trim(&mut self) {
+        self.trim_at = None;
+        if self.store.poisoned().is_some() {
+            return;
+        }
+        let more = catch_unwind(AssertUnwindSafe(|| trim::step(&mut self.writer)));
+        match more {
+            Ok(Ok(true)) => self.trim_at = Some(Instant::now()),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "what is in segments could not be taken out of the log table yet");
+                if let StorageError::Poisoned { reason } = &error {
+                    self.store.poison(reason);
+                }
+                self.recover();
+                self.trim_at = Instant::now().checked_add(trim::RETRY);
+            }
+            Err(_) => {
+                tracing::error!("the committer panicked; reading back what is durable");
+                self.recover();
+                self.trim_at = Instant::now().checked_add(trim::RETRY);
+            }
+        }
+    }
+
     fn close(&mut self) {
+        if let Some(keyring) = self.keyring.clone().filter(|_| self.store.poisoned().is_none()) {
+            // A job that is on its way would come back to nobody: its heads are signed here.
+            self.writer.heads.forget_job();
+            if let Some(job) = self.writer.signing_job(&keyring, self.epoch) {
+                self.writer.heads.take(sign(&keyring, job));
+            }
+        }
+        self.answer_questions(true);
         if self.store.poisoned().is_some() {
             return;
         }
         let result: Result<(), StorageError> = self.store.env.write().and_then(|mut txn| {
+            self.writer.store_signed(&mut txn)?;
             self.writer.write_checkpoint(&mut txn)?;
             self.store.commit(txn)
         });
@@ -388,12 +575,13 @@ impl Batch {
     fn size(&self) -> (usize, usize) {
         match self {
             Self::Local(batch) => (batch.chunk.entries.len(), batch.chunk.bytes),
-            Self::Foreign(frames) => (frames.len(), frames.iter().map(Vec::len).sum()),
+            Self::Foreign(foreign) => (foreign.frames.len(), foreign.frames.iter().map(Vec::len).sum()),
             Self::Snapshot { row, .. } => (1, row.len()),
+            Self::Nodes(rows) => (1, rows.iter().map(|(_, row)| row.len()).sum()),
             Self::Cursor { cursor, .. } => {
                 (1, cursor.as_ref().and_then(|cursor| cursor.state.as_ref()).map_or(0, |state| state.len()))
             }
-            Self::Open => (0, 0),
+            Self::Open | Self::Logs | Self::Head { .. } => (0, 0),
         }
     }
 }

@@ -5,15 +5,22 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::{ingest::IngestOutcome, recover::checkpoint_row, waiting::Waiting};
+use super::{
+    heads::{Heads, KnownHead},
+    ingest::IngestOutcome,
+    recover::checkpoint_row,
+    waiting::Waiting,
+};
 use crate::{
     actors::{
         bus::{Acknowledged, Chunk, Entry, PublishError},
         fault::fault_point,
+        keyring::Keyring,
         storage::{
             StorageError, Store,
-            block::BlockBuilder,
+            block::{BlockBuilder, Links},
             cursor::Cursor,
+            cuts::Cuts,
             head::{Head, IndexRows},
             keys::{self, SubjectNumber},
             lmdb::{Table, WriteTxn},
@@ -23,10 +30,14 @@ use crate::{
     },
     wire::{
         clock::Clock,
+        fork::{Cut, ForkEvidence},
         frame::{self, FrameError},
         hash_many::HashMany,
+        head::SignedHead,
         id::{Dot, EventId, SubjectId, XaeroID},
+        key::PublicKey,
         limits::MAX_DEPS,
+        mmr::Hash,
         record::{Preimages, Record},
     },
 };
@@ -60,15 +71,24 @@ pub(crate) type Reply = Box<dyn FnOnce(Result<Outcome, StorageError>) + Send>;
 pub(crate) enum Batch {
     /// Events published here.
     Local(Arc<LocalBatch>),
-    /// Frames made elsewhere.
-    Foreign(Arc<Vec<Vec<u8>>>),
+    /// Events made elsewhere.
+    Foreign(Arc<ForeignBatch>),
     /// The state of a fold as of an ordinal.
     Snapshot {
         /// Hash of the fold's name.
         fold: [u8; 32],
         /// How many events it covers, and the state.
         row: Arc<Vec<u8>>,
+        /// The cuts that it was made under: with others it is of no use.
+        cuts: Cuts,
     },
+    /// Nothing: the question what is known of an author's head, answered when one is signed that covers so many events, or
+    /// when none will be.
+    Head { author: XaeroID, length: u64 },
+    /// Nothing: the question what each author's log has come to.
+    Logs,
+    /// Rows of nodes of the authors' trees, which only the subject's MMR actor writes.
+    Nodes(Arc<Vec<([u8; 16], Vec<u8>)>>),
     /// The place of a durable subscription.
     Cursor {
         /// Hash of its name.
@@ -80,6 +100,22 @@ pub(crate) enum Batch {
     Open,
 }
 
+/// Frames made elsewhere.
+#[derive(Default)]
+pub(crate) struct ForeignBatch {
+    pub(crate) frames: Vec<Vec<u8>>,
+    /// The id of each, where they are known already.
+    pub(crate) ids: Vec<EventId>,
+    /// Whether signed heads of their authors cover them all.
+    pub(crate) is_verified: bool,
+    /// Such heads, verified, which become the newest of their authors where the log reaches as far.
+    pub(crate) heads: Vec<SignedHead>,
+    /// The keys of authors elsewhere.
+    pub(crate) keys: Vec<PublicKey>,
+    /// Evidence of forks, verified, and the cuts that follow.
+    pub(crate) forks: Vec<(ForkEvidence, Cut)>,
+}
+
 /// A chunk of the bus whose authors are known.
 pub(crate) struct LocalBatch {
     pub(crate) chunk: Arc<Chunk>,
@@ -87,24 +123,19 @@ pub(crate) struct LocalBatch {
     pub(crate) own: XaeroID,
     /// Indexes of the events that are refused, ascending, and why.
     pub(crate) refused: Vec<(usize, PublishError)>,
-    /// BLAKE3 of each payload, which the ids of the receipts are made of; empty where there are no receipts.
+    /// BLAKE3 of each payload, which the event ids are made of.
     pub(crate) payload_hashes: Vec<[u8; 32]>,
 }
 
 impl LocalBatch {
-    /// Hashes the payloads, where anybody wants to know the ids.
+    /// Hashes the payloads, on the thread of the caller.
     pub(crate) fn new(chunk: Arc<Chunk>, own: XaeroID, refused: Vec<(usize, PublishError)>) -> Self {
         static HASH: OnceLock<HashMany> = OnceLock::new();
-        let payload_hashes = if chunk.receipts.is_some() {
-            let payloads: Vec<&[u8]> = chunk.entries.iter().map(unhashed).collect();
-            let mut hashes = HASH.get_or_init(HashMany::plain).all(&payloads);
-            for (hash, entry) in hashes.iter_mut().zip(&chunk.entries) {
-                *hash = entry.payload_hash.unwrap_or(*hash);
-            }
-            hashes
-        } else {
-            Vec::new()
-        };
+        let payloads: Vec<&[u8]> = chunk.entries.iter().map(unhashed).collect();
+        let mut payload_hashes = HASH.get_or_init(HashMany::plain).all(&payloads);
+        for (hash, entry) in payload_hashes.iter_mut().zip(&chunk.entries) {
+            *hash = entry.payload_hash.unwrap_or(*hash);
+        }
         Self { chunk, own, refused, payload_hashes }
     }
 }
@@ -115,6 +146,10 @@ pub(crate) enum Outcome {
     Local(Vec<Result<Acknowledged, PublishError>>),
     /// One for each frame.
     Foreign(Vec<IngestOutcome>),
+    /// Author, length and root of each log.
+    Logs(Vec<(XaeroID, u64, Hash)>),
+    /// What is known of an author's head.
+    Head(Box<KnownHead>),
     /// Done.
     Done,
 }
@@ -135,12 +170,35 @@ pub(crate) struct LogWriter {
     /// The block being filled; its first entry has position `next - block.count()`.
     block: BlockBuilder,
     scratch: Vec<u8>,
-    /// Of the events whose ids are wanted.
+    /// Of the events in the block whose ids are not hashed yet.
     preimages: Preimages,
+    /// Where these events are, in their order, and the slots of their authors.
+    unhashed: Vec<(u64, u32)>,
+    /// The ids of the events of the submission, as far as they are hashed.
+    ids: Vec<EventId>,
     /// Subjects that this transaction touched.
     touched: Vec<SubjectId>,
+    /// The heads to be signed, and the signatures to be stored.
+    pub(crate) heads: Heads,
+    /// The identities that write here.
+    pub(super) keyring: Option<Arc<Keyring>>,
+    /// Whether trees are kept: not so in a measurement of what they cost.
+    pub(crate) keeps_trees: bool,
+    /// Bytes of the blocks that this transaction put into the log.
+    grown: u64,
     /// Which node this is, for the fault points of tests.
     pub(crate) scope: String,
+}
+
+/// An event made elsewhere, as it is appended.
+pub(crate) struct Frame<'a> {
+    pub(crate) dot: Dot,
+    pub(crate) clock: Clock,
+    pub(crate) deps: &'a [Dot],
+    pub(crate) bytes: &'a [u8],
+    pub(crate) event: EventId,
+    /// Whether a signed head of its author covers it.
+    pub(crate) is_verified: bool,
 }
 
 /// A subject in use.
@@ -169,7 +227,13 @@ impl LogWriter {
             block: BlockBuilder::default(),
             scratch: Vec::new(),
             preimages: Preimages::default(),
+            unhashed: Vec::new(),
+            ids: Vec::new(),
+            heads: Heads::default(),
+            keyring: None,
+            keeps_trees: true,
             touched: Vec::new(),
+            grown: 0,
         }
     }
 
@@ -184,17 +248,35 @@ impl LogWriter {
         self.load(txn, log.id)?;
         match &submission.batch {
             Batch::Local(batch) => self.write_local(txn, log, batch, now_ms).map(Outcome::Local),
-            Batch::Foreign(frames) => {
-                let mut outcomes = Vec::with_capacity(frames.len());
-                for frame in frames.iter() {
-                    outcomes.push(self.ingest(txn, log, frame, now_ms)?);
+            Batch::Foreign(foreign) => {
+                for fork in &foreign.forks {
+                    self.cut(txn, log, fork)?;
                 }
+                let mut outcomes = Vec::with_capacity(foreign.frames.len());
+                let ids = foreign.ids.iter().map(|id| Some(*id)).chain(std::iter::repeat(None));
+                for (frame, id) in foreign.frames.iter().zip(ids) {
+                    outcomes.push(self.ingest(txn, log, (frame, id), foreign.is_verified, now_ms)?);
+                }
+                if !foreign.forks.is_empty() {
+                    self.sort_waiting(txn, log.id, now_ms)?;
+                }
+                self.accept_heads(txn, log, &foreign.heads, &foreign.keys)?;
                 self.release_held(txn, log.id, now_ms)?;
                 Ok(Outcome::Foreign(outcomes))
             }
-            Batch::Snapshot { fold, row } => {
-                if let Some(subject) = self.subjects.get(&log.id).filter(|subject| subject.recorded) {
+            Batch::Snapshot { fold, row, cuts } => {
+                let subject = self.subjects.get(&log.id);
+                if let Some(subject) = subject.filter(|subject| subject.recorded && subject.head.cuts == *cuts) {
                     txn.put(Table::Snapshots, &keys::snapshot(subject.head.number, fold), row)?;
+                }
+                Ok(Outcome::Done)
+            }
+            // Answered after the commit.
+            Batch::Head { .. } => Ok(Outcome::Done),
+            Batch::Logs => self.logs(txn, log.id).map(Outcome::Logs),
+            Batch::Nodes(rows) => {
+                for (key, row) in rows.iter() {
+                    txn.put(Table::Nodes, key, row)?;
                 }
                 Ok(Outcome::Done)
             }
@@ -241,11 +323,17 @@ impl LogWriter {
             }
             fault_point!(self.scope, "committer.before_put");
             if self.block.is_full() {
+                self.hash_ids(log.id);
                 self.flush(txn)?;
             }
+            let Some(payload_hash) = batch.payload_hashes.get(index) else { continue };
             let Some(subject) = self.subjects.get_mut(&log.id) else { continue };
             let head = &mut subject.head;
             let author = entry.event.author_id.unwrap_or(batch.own);
+            if let Some(last_valid) = head.cuts.last_valid(author) {
+                results.push(Err(PublishError::Forked { author, last_valid }));
+                continue;
+            }
             let (slot, known) = head.author(author);
             // The author has seen everything in this log, so its clock is above all of it.
             let clock = head.clock.next(now_ms);
@@ -260,14 +348,14 @@ impl LogWriter {
                 payload: &entry.event.evt.data,
             };
             let position = self.next;
-            let written =
-                self.block.append(position, head.links(&known), |out| frame::encode_into(out, &record).map(drop));
+            let written = self.block.append(head.links(&known), |out| frame::encode_into(out, &record).map(drop));
             if let Err(error) = written {
                 results.push(Err(refusal(&error)));
                 continue;
             }
-            if let Some(hash) = batch.payload_hashes.get(index) {
-                self.preimages.push(&record, hash);
+            self.preimages.push(&record, payload_hash);
+            self.unhashed.push((position, slot));
+            if wanted {
                 results.push(Ok(Acknowledged { author, seq: record.dot.seq, id: EventId::from([0; 32]) }));
             }
             let rows = head.apply_at(slot, position, record.dot, clock, deps.iter().copied());
@@ -275,44 +363,91 @@ impl LogWriter {
             self.next = position.saturating_add(1);
             index_rows(txn, number, position, rows)?;
             if waits {
+                // What is let in may be compared with what has just been appended.
+                self.hash_ids(log.id);
                 self.release(txn, log.id, record.dot, now_ms)?;
             }
         }
         fault_point!(self.scope, "committer.after_put");
-        for (acknowledged, id) in results.iter_mut().flatten().zip(self.preimages.take_ids()) {
+        self.hash_ids(log.id);
+        for (acknowledged, id) in results.iter_mut().flatten().zip(self.ids.drain(..)) {
             acknowledged.id = id;
         }
+        self.ids.clear();
         Ok(results)
+    }
+
+    /// Hashes the ids of the events of this subject that have none yet, many at a time, completes their entries, and adds
+    /// them to their authors' trees.
+    fn hash_ids(&mut self, subject: SubjectId) {
+        if self.unhashed.is_empty() {
+            return;
+        }
+        let first = self.next - self.block.count();
+        let mut leaves: Vec<(u32, Hash)> = Vec::with_capacity(self.unhashed.len());
+        for ((position, slot), id) in self.unhashed.drain(..).zip(self.preimages.take_ids()) {
+            self.block.set_id(first, position, &id);
+            self.ids.push(id);
+            leaves.push((slot, *id.as_bytes()));
+        }
+        // Stable: the leaves of each author stay in their order.
+        leaves.sort_by_key(|(slot, _)| *slot);
+        let mut run = Vec::with_capacity(leaves.len());
+        for of_author in leaves.chunk_by(|left, right| left.0 == right.0) {
+            run.clear();
+            run.extend(of_author.iter().map(|(_, leaf)| *leaf));
+            if let Some((slot, _)) = of_author.first() {
+                self.grow(subject, *slot, &run);
+            }
+        }
+    }
+
+    /// Adds leaves to the tree of the author in this slot.
+    pub(super) fn grow(&mut self, id: SubjectId, slot: u32, leaves: &[Hash]) {
+        if self.keeps_trees
+            && let Some(subject) = self.subjects.get_mut(&id)
+        {
+            subject.head.grow(slot, leaves);
+            let author = subject.head.tree(slot).map(|(author, _)| author.author);
+            if let (Some(author), Some(keyring)) = (author, &self.keyring)
+                && keyring.can_sign(author)
+            {
+                self.heads.grew(id, slot);
+            }
+        }
     }
 
     /// Appends a frame made elsewhere, all of whose causes are in the log.
     pub(crate) fn append_frame(
         &mut self,
         txn: &mut WriteTxn<'_>,
-        subject: SubjectId,
-        dot: Dot,
-        clock: Clock,
-        deps: &[Dot],
-        frame: &[u8],
+        id: SubjectId,
+        Frame { dot, clock, deps, bytes, event, is_verified }: Frame<'_>,
     ) -> Result<(), StorageError> {
         if self.block.is_full() {
             self.flush(txn)?;
         }
-        let Some(subject) = self.subjects.get_mut(&subject) else { return Ok(()) };
+        let Some(subject) = self.subjects.get_mut(&id) else { return Ok(()) };
         let position = self.next;
         let (slot, known) = subject.head.author(dot.author);
-        let links = subject.head.links(&known);
-        let append = self.block.append(position, links, |out| {
-            out.extend_from_slice(frame);
+        let links = Links { unverified: !is_verified, ..subject.head.links(&known) };
+        let append = self.block.append(links, |out| {
+            out.extend_from_slice(bytes);
             Ok::<(), std::convert::Infallible>(())
         });
         match append {
             Ok(()) => {}
             Err(never) => match never {},
         }
+        self.block.set_id(position - (self.block.count() - 1), position, &event);
         let rows = subject.head.apply_at(slot, position, dot, clock, deps.iter().copied());
+        if !is_verified {
+            subject.head.doubt(slot);
+        }
+        let number = subject.head.number;
         self.next = position.saturating_add(1);
-        index_rows(txn, subject.head.number, position, rows)
+        self.grow(id, slot, &[*event.as_bytes()]);
+        index_rows(txn, number, position, rows)
     }
 
     /// The block that is being filled, and the position of its first event.
@@ -326,7 +461,8 @@ impl LogWriter {
             return Ok(());
         }
         let first = self.next - self.block.count();
-        self.block.parts(first, &mut self.scratch);
+        let bytes = self.block.parts(first, &mut self.scratch);
+        self.grown = self.grown.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         txn.put_parts(Table::Log, &keys::position(first), &[&self.scratch, self.block.entries()])?;
         self.block.clear();
         Ok(())
@@ -335,6 +471,7 @@ impl LogWriter {
     /// Writes what the commit needs besides the events: the last block, and now and then the heads.
     pub(crate) fn finish(&mut self, txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
         self.flush(txn)?;
+        self.store_signed(txn)?;
         if self.next.saturating_sub(self.checkpoint) >= CHECKPOINT_EVENTS {
             self.write_checkpoint(txn)?;
             self.store.env.release_dead_readers();
@@ -351,6 +488,7 @@ impl LogWriter {
             txn.put(Table::Heads, &subject.head.number.key(), &subject.head.encode())?;
             subject.dirty = false;
         }
+        self.checkpoint_heads(txn)?;
         txn.put(Table::Meta, CHECKPOINT_KEY, &checkpoint_row(self.next))?;
         self.checkpoint = self.next;
         Ok(())
@@ -358,6 +496,7 @@ impl LogWriter {
 
     /// After the commit: readers may see what it wrote. Returns the logs that it changed.
     pub(crate) fn publish(&mut self) -> SmallVec<[Arc<SubjectLog>; 4]> {
+        self.store.segments.grew(std::mem::take(&mut self.grown));
         let mut changed = SmallVec::new();
         for id in self.touched.drain(..) {
             let Some(subject) = self.subjects.get_mut(&id) else { continue };
@@ -365,6 +504,9 @@ impl LogWriter {
             subject.recorded = true;
             if let Some(log) = self.store.known_log(id) {
                 log.publish(Some(subject.head.number), extent(&subject.head));
+                if log.publish_cuts(&subject.head.cuts) {
+                    log.tell_grown();
+                }
                 changed.push(log);
             }
         }

@@ -4,12 +4,12 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
-use super::{KeyringError, check, file};
+use super::{KeyringError, check, file, succession};
 use crate::wire::{
     id::XaeroID,
     key::PublicKey,
@@ -32,6 +32,8 @@ pub struct Keyring {
     damaged: Vec<KeyringError>,
     /// The name of the node's own identity.
     own: String,
+    /// The writers whose keys were retired. Looked up once, after succession if there is one.
+    retired: OnceLock<HashSet<XaeroID>>,
 }
 
 /// What is known without opening a file. Only identities whose files were whole are in it.
@@ -69,7 +71,14 @@ impl Keyring {
                 Err(error) => damaged.push(error),
             }
         }
-        Ok(Self { dir, index: RwLock::new(index), making: Mutex::new(()), damaged, own: OWN_NAME.to_owned() })
+        Ok(Self {
+            dir,
+            index: RwLock::new(index),
+            making: Mutex::new(()),
+            damaged,
+            own: OWN_NAME.to_owned(),
+            retired: OnceLock::new(),
+        })
     }
 
     /// The same keyring, with another name for the node's own identity.
@@ -166,7 +175,6 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeyringError::UnknownWriter`], or what is wrong with the key's file. A later call tries again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what is signed are the heads of logs, which peers will ask for"))]
     pub fn signer(&self, id: XaeroID) -> Result<Arc<dyn Signer>, KeyringError> {
         let entry = self.entry(id)?;
         // Locked while the file is read, so that the key is loaded once. A panic leaves either state whole.
@@ -177,6 +185,34 @@ impl Keyring {
         let loaded = Arc::new(self.load(&entry)?);
         *signer = Some(Arc::clone(&loaded));
         Ok(loaded)
+    }
+
+    /// The public key of this writer, if its key is here or was retired here.
+    pub fn key_of(&self, id: XaeroID) -> Option<PublicKey> {
+        if let Ok(entry) = self.entry(id) {
+            return Some(entry.public.clone());
+        }
+        if !self.can_sign(id) {
+            return None;
+        }
+        succession::retired_secret(&self.dir, id).ok().map(|secret| secret.public_key().clone())
+    }
+
+    /// Whether heads can be signed for this writer here: its key is here, or it was until the directory was copied.
+    pub fn can_sign(&self, id: XaeroID) -> bool {
+        self.contains(id) || self.retired.get_or_init(|| succession::retired(&self.dir)).contains(&id)
+    }
+
+    /// What signs the heads of this writer's logs. A key that was retired signs what it wrote before the directory was
+    /// copied, which nobody else may be left to do; it writes nothing new.
+    ///
+    /// # Errors
+    /// As [`signer`](Self::signer).
+    pub fn head_signer(&self, id: XaeroID) -> Result<Arc<dyn Signer>, KeyringError> {
+        if self.contains(id) || !self.can_sign(id) {
+            return self.signer(id);
+        }
+        succession::retired_secret(&self.dir, id).map(|secret| Arc::new(secret) as Arc<dyn Signer>)
     }
 
     /// Writes a copy of the identity's key file, secret included, for a backup. Never over a file that is there.

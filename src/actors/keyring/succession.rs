@@ -15,7 +15,9 @@
 //! | 1802 | 666 | signature of the old writer over the domain `xaeroflux 2026 succession v1`, old id, new id |
 //! | 2468 | 4 | CRC32C of all before it, little-endian |
 
-use std::fs;
+use std::{fs, path::Path};
+
+use hashbrown::HashSet;
 
 use super::{Keyring, KeyringError, file};
 use crate::wire::{
@@ -80,6 +82,24 @@ impl Keyring {
         file::write_new(self.dir(), name, &key_file::encode(&fresh))?;
         self.replace(name, old, fresh.public_key());
         Ok(succession)
+    }
+}
+
+/// The writers whose keys are put away here.
+pub(super) fn retired(keys: &Path) -> HashSet<XaeroID> {
+    let Ok(entries) = fs::read_dir(keys.join(RETIRED)) else { return HashSet::new() };
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".key")?.parse().ok());
+    ids.collect()
+}
+
+/// The secret of a writer whose key is put away here.
+pub(super) fn retired_secret(keys: &Path, id: XaeroID) -> Result<SecretIdentity, KeyringError> {
+    let path = keys.join(RETIRED).join(format!("{id}.key"));
+    let bytes = file::read_private(&path)?;
+    match key_file::decode(&bytes) {
+        Ok(identity) if identity.id() == id => Ok(identity),
+        Ok(_) => Err(KeyringError::Replaced(path)),
+        Err(source) => Err(KeyringError::BadFile { path, source }),
     }
 }
 

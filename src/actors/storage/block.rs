@@ -6,7 +6,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 4 | CRC32C of the position of the first entry, then of all up to the first entry |
-//! | 4 | 4 | number of entries, n |
+//! | 4 | 4 | number of entries, n; the highest bit is set where the entries have ids |
 //! | 8 | 4 n | offset of each entry from the start of the block |
 //! | 8 + 4 n | | the entries |
 //!
@@ -14,16 +14,20 @@
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 4 | CRC32C of the entry's position, then of the next 24 bytes |
+//! | 0 | 4 | CRC32C of the entry's position, then of the next 56 bytes |
 //! | 4 | 8 | ordinal of the event in its subject, from 0 |
 //! | 12 | 8 | link to the previous event of the subject |
 //! | 20 | 8 | link to the previous event of the author in the subject |
-//! | 28 | | the [frame](crate::wire::frame), which has its own checksum |
+//! | 28 | 32 | the event id: the leaf of the author's tree, which would cost two hashes to make again |
+//! | 60 | | the [frame](crate::wire::frame), which has its own checksum |
+//!
+//! The highest bit of the ordinal is set where nothing but the sender's word says that the author wrote the event.
 //!
 //! A link is a position plus one, so that 0 is "none". The checksums cover the position, so that a block that a damaged
-//! page brings to the wrong place is noticed.
+//! page brings to the wrong place is noticed. In blocks of the first format the entries have no ids, and frames start at
+//! offset 28; they are read for ever, and written no more.
 
-use crate::wire::{archive, frame::FrameError, record::RecordView};
+use crate::wire::{archive, frame::FrameError, id::EventId, record::RecordView};
 
 /// A block is closed when it has this many bytes. Large enough that half a page lost at its end is nothing, small enough
 /// that a single event is read without touching much else.
@@ -32,7 +36,15 @@ pub(crate) const BLOCK_BYTES: usize = 256 << 10;
 const CRC: usize = 4;
 const BLOCK_HEADER: usize = 8;
 const OFFSET: usize = 4;
-const ENTRY_HEADER: usize = 28;
+const LINKS: usize = 24;
+const ID: usize = 32;
+const ENTRY_HEADER: usize = CRC + LINKS + ID;
+
+/// In the number of a block's entries: they have ids.
+const WITH_IDS: u32 = 1 << 31;
+
+/// In an entry's ordinal: see [`Links::unverified`].
+const UNVERIFIED: u64 = 1 << 63;
 
 /// A position plus one; zero is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,6 +79,8 @@ pub(crate) struct Links {
     pub(crate) subject: Link,
     /// The previous event of the author in the subject.
     pub(crate) author: Link,
+    /// Whether the event came from elsewhere without a signed head that covers it: its author must not be made to sign it.
+    pub(crate) unverified: bool,
 }
 
 /// Gathers the entries of a block.
@@ -91,20 +105,21 @@ impl BlockBuilder {
     }
 
     /// Appends an entry whose frame `write` puts into the buffer. Where it fails, nothing is appended.
+    ///
+    /// The entry is whole once its id is [set](Self::set_id): ids are hashed many at a time.
     pub(crate) fn append<E>(
         &mut self,
-        position: u64,
         links: Links,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let start = self.entries.len();
         let mut header = [0; ENTRY_HEADER];
-        if let Some((crc, fields)) = header.split_first_chunk_mut::<CRC>() {
-            let numbers = [links.ordinal, links.subject.0, links.author.0];
+        if let Some((_, fields)) = header.split_first_chunk_mut::<CRC>() {
+            let flag = if links.unverified { UNVERIFIED } else { 0 };
+            let numbers = [links.ordinal | flag, links.subject.0, links.author.0];
             for (slot, number) in fields.chunks_exact_mut(8).zip(numbers) {
                 slot.copy_from_slice(&number.to_le_bytes());
             }
-            *crc = entry_crc(position, fields).to_le_bytes();
         }
         self.entries.extend_from_slice(&header);
         if let Err(error) = write(&mut self.entries) {
@@ -115,11 +130,26 @@ impl BlockBuilder {
         Ok(())
     }
 
+    /// Sets the id of the entry at `position`, in the block whose first entry has position `first`.
+    pub(crate) fn set_id(&mut self, first: u64, position: u64, id: &EventId) {
+        let index = position.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+        let offset = index.and_then(|index| self.offsets.get(index)).and_then(|at| usize::try_from(*at).ok());
+        let entry = offset.and_then(|at| self.entries.get_mut(at..));
+        let Some((crc, rest)) = entry.and_then(|entry| entry.split_first_chunk_mut::<CRC>()) else { return };
+        let Some((fields, _)) = rest.split_first_chunk_mut::<{ LINKS + ID }>() else { return };
+        if let Some(slot) = fields.last_chunk_mut::<ID>() {
+            *slot = *id.as_bytes();
+        }
+        *crc = entry_crc(position, fields).to_le_bytes();
+    }
+
     /// The block's bytes, in two parts, for the block whose first entry has position `first`. Clears nothing.
     pub(crate) fn parts(&self, first: u64, head: &mut Vec<u8>) -> usize {
         head.clear();
         head.extend_from_slice(&[0; CRC]);
-        head.extend_from_slice(&u32::try_from(self.offsets.len()).unwrap_or(u32::MAX).to_le_bytes());
+        // A block is closed at 256 KiB, so that their number has room below the flag.
+        let count = u32::try_from(self.offsets.len()).unwrap_or(u32::MAX) | WITH_IDS;
+        head.extend_from_slice(&count.to_le_bytes());
         let base = u32::try_from(BLOCK_HEADER + OFFSET * self.offsets.len()).unwrap_or(u32::MAX);
         for offset in &self.offsets {
             head.extend_from_slice(&offset.saturating_add(base).to_le_bytes());
@@ -132,12 +162,12 @@ impl BlockBuilder {
 
     /// The frame at `position` and its links, in the block whose first entry has position `first`; `None` where the block
     /// does not reach there.
-    pub(crate) fn entry(&self, first: u64, position: u64) -> Option<Result<(Links, &[u8]), FrameError>> {
+    pub(crate) fn entry(&self, first: u64, position: u64) -> Option<Result<Entry<'_>, FrameError>> {
         let index = usize::try_from(position.checked_sub(first)?).ok()?;
         let offset = usize::try_from(*self.offsets.get(index)?).ok()?;
         let end = self.offsets.get(index + 1).and_then(|end| usize::try_from(*end).ok());
         let bytes = self.entries.get(offset..end.unwrap_or(self.entries.len())).ok_or(MALFORMED);
-        Some(bytes.and_then(|bytes| parse_entry(position, bytes)))
+        Some(bytes.and_then(|bytes| Entry::parse(position, bytes, true, true)))
     }
 
     pub(crate) fn entries(&self) -> &[u8] {
@@ -156,6 +186,17 @@ pub(crate) struct BlockView<'t> {
     first: u64,
     table: &'t [u8],
     bytes: &'t [u8],
+    with_ids: bool,
+}
+
+/// An entry, its own checksum compared, its frame not looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'t> {
+    pub(crate) links: Links,
+    /// `None` in a block of the first format.
+    pub(crate) id: Option<EventId>,
+    /// The frame, and perhaps more behind it.
+    pub(crate) frame: &'t [u8],
 }
 
 /// An event in the log, read in place.
@@ -165,6 +206,8 @@ pub(crate) struct Stored<'t> {
     pub(crate) position: u64,
     /// Where it stands in its subject.
     pub(crate) links: Links,
+    /// The event id, where the block has ids.
+    pub(crate) id: Option<EventId>,
     /// The record.
     pub(crate) record: RecordView<'t>,
     /// The frame around the record.
@@ -173,10 +216,22 @@ pub(crate) struct Stored<'t> {
 
 impl<'t> Stored<'t> {
     /// Checks the frame at the beginning of an entry's rest.
-    pub(crate) fn open(position: u64, (links, frame): (Links, &'t [u8])) -> Result<Self, FrameError> {
+    pub(crate) fn open(position: u64, Entry { links, id, frame }: Entry<'t>) -> Result<Self, FrameError> {
         let (record, length) = archive::open(frame)?;
         let frame = frame.get(..length).ok_or(MALFORMED)?;
-        Ok(Self { position, links, record, frame })
+        Ok(Self { position, links, id, record, frame })
+    }
+
+    /// As [`open`](Self::open), where the block was compared as a whole: see [`archive::open_verified`].
+    fn open_verified(position: u64, Entry { links, id, frame }: Entry<'t>) -> Result<Self, FrameError> {
+        let (record, length) = archive::open_verified(frame)?;
+        let frame = frame.get(..length).ok_or(MALFORMED)?;
+        Ok(Self { position, links, id, record, frame })
+    }
+
+    /// The event id: as stored, else hashed.
+    pub(crate) fn id(&self) -> EventId {
+        self.id.unwrap_or_else(|| self.record.id())
     }
 }
 
@@ -187,14 +242,38 @@ impl<'t> BlockView<'t> {
     pub(crate) fn open(first: u64, bytes: &'t [u8]) -> Result<Self, FrameError> {
         let (header, rest) = bytes.split_first_chunk::<BLOCK_HEADER>().ok_or(MALFORMED)?;
         let [c0, c1, c2, c3, n0, n1, n2, n3] = *header;
-        let count = usize::try_from(u32::from_le_bytes([n0, n1, n2, n3])).map_err(|_| MALFORMED)?;
+        let count = u32::from_le_bytes([n0, n1, n2, n3]);
+        let with_ids = count & WITH_IDS != 0;
+        let count = usize::try_from(count & !WITH_IDS).map_err(|_| MALFORMED)?;
         let table = rest.get(..count.checked_mul(OFFSET).ok_or(MALFORMED)?).ok_or(MALFORMED)?;
         let covered = bytes.get(CRC..BLOCK_HEADER + table.len()).ok_or(MALFORMED)?;
         let (expected, found) = (u32::from_le_bytes([c0, c1, c2, c3]), block_crc(first, covered));
         if expected != found {
             return Err(FrameError::Checksum { expected, found });
         }
-        Ok(Self { first, table, bytes })
+        Ok(Self { first, table, bytes, with_ids })
+    }
+
+    /// The position of the block's first entry.
+    pub(crate) const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Bytes from the block's first to the end of the entry at `position`, whose frame says how long it is.
+    pub(crate) fn length_up_to(&self, position: u64) -> Result<usize, FrameError> {
+        let frame = self.stored(position)?.frame;
+        let start = self.entry(position)?.frame;
+        Ok(self.bytes.len() - start.len() + frame.len())
+    }
+
+    /// Where the entry at `position` begins in the block; 0 where the block does not say.
+    pub(crate) fn offset(&self, position: u64) -> u64 {
+        self.offset_of(position).map_or(0, u64::from)
+    }
+
+    /// Whether the entries have ids.
+    pub(crate) const fn has_ids(&self) -> bool {
+        self.with_ids
     }
 
     /// The position after the block's last entry.
@@ -208,7 +287,7 @@ impl<'t> BlockView<'t> {
 
     /// The links of the entry at `position`, without looking at its frame.
     pub(crate) fn links(&self, position: u64) -> Result<Links, FrameError> {
-        Ok(self.entry(position)?.0)
+        Ok(self.entry(position)?.links)
     }
 
     /// The entry at `position`, its frame checked.
@@ -216,26 +295,51 @@ impl<'t> BlockView<'t> {
         Stored::open(position, self.entry(position)?)
     }
 
-    fn entry(&self, position: u64) -> Result<(Links, &'t [u8]), FrameError> {
-        let index = usize::try_from(position.wrapping_sub(self.first)).map_err(|_| MALFORMED)?;
-        let at = index.checked_mul(OFFSET).and_then(|at| self.table.get(at..)).ok_or(MALFORMED)?;
-        let offset = u32::from_le_bytes(*at.first_chunk().ok_or(MALFORMED)?);
+    /// The entry at `position`, in a block that was compared as a whole, so that no checksum in it needs a look.
+    pub(crate) fn stored_verified(&self, position: u64) -> Result<Stored<'t>, FrameError> {
+        Stored::open_verified(position, self.entry_with(position, false)?)
+    }
+
+    /// The entry at `position`, its frame not looked at.
+    pub(crate) fn entry(&self, position: u64) -> Result<Entry<'t>, FrameError> {
+        self.entry_with(position, true)
+    }
+
+    #[inline]
+    fn entry_with(&self, position: u64, compare: bool) -> Result<Entry<'t>, FrameError> {
+        let offset = self.offset_of(position).ok_or(MALFORMED)?;
         let bytes = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..)).ok_or(MALFORMED)?;
-        parse_entry(position, bytes)
+        Entry::parse(position, bytes, self.with_ids, compare)
+    }
+
+    #[inline]
+    fn offset_of(&self, position: u64) -> Option<u32> {
+        let index = usize::try_from(position.wrapping_sub(self.first)).ok()?;
+        let at = index.checked_mul(OFFSET).and_then(|at| self.table.get(at..))?;
+        Some(u32::from_le_bytes(*at.first_chunk()?))
     }
 }
 
-/// The links and the frame of the entry that begins `bytes`.
-fn parse_entry(position: u64, bytes: &[u8]) -> Result<(Links, &[u8]), FrameError> {
-    let (header, frame) = bytes.split_first_chunk::<ENTRY_HEADER>().ok_or(MALFORMED)?;
-    let (crc, fields) = header.split_first_chunk::<CRC>().ok_or(MALFORMED)?;
-    let (expected, found) = (u32::from_le_bytes(*crc), entry_crc(position, fields));
-    if expected != found {
-        return Err(FrameError::Checksum { expected, found });
+impl<'t> Entry<'t> {
+    /// The entry that begins `bytes`; `compare`: only if its checksum is right.
+    #[inline]
+    fn parse(position: u64, bytes: &'t [u8], with_ids: bool, compare: bool) -> Result<Self, FrameError> {
+        let (crc, rest) = bytes.split_first_chunk::<CRC>().ok_or(MALFORMED)?;
+        let length = if with_ids { LINKS + ID } else { LINKS };
+        let (fields, frame) = rest.split_at_checked(length).ok_or(MALFORMED)?;
+        if compare {
+            let (expected, found) = (u32::from_le_bytes(*crc), entry_crc(position, fields));
+            if expected != found {
+                return Err(FrameError::Checksum { expected, found });
+            }
+        }
+        let (numbers, id) = fields.split_first_chunk::<LINKS>().ok_or(MALFORMED)?;
+        let mut numbers = numbers.chunks_exact(8).map(|n| n.try_into().map(u64::from_le_bytes));
+        let mut next = || numbers.next().and_then(Result::ok).ok_or(MALFORMED);
+        let (ordinal, subject, author) = (next()?, Link(next()?), Link(next()?));
+        let links = Links { ordinal: ordinal & !UNVERIFIED, subject, author, unverified: ordinal & UNVERIFIED != 0 };
+        Ok(Self { links, id: id.first_chunk::<ID>().map(|id| EventId::from(*id)), frame })
     }
-    let mut numbers = fields.chunks_exact(8).map(|n| n.try_into().map(u64::from_le_bytes));
-    let mut next = || numbers.next().and_then(Result::ok).ok_or(MALFORMED);
-    Ok((Links { ordinal: next()?, subject: Link(next()?), author: Link(next()?) }, frame))
 }
 
 fn entry_crc(position: u64, fields: &[u8]) -> u32 {
@@ -260,7 +364,7 @@ mod tests {
     fn block(first: u64, count: u64) -> Vec<u8> {
         let mut builder = BlockBuilder::default();
         for n in 0..count {
-            let links = Links { ordinal: n, subject: Link::to(n), author: Link::NONE };
+            let links = Links { ordinal: n, subject: Link::to(n), author: Link::NONE, unverified: n == 3 };
             let record = Record {
                 subject: SubjectId::from([1; 32]),
                 dot: Dot::new(XaeroID::from([2; 32]), n + 1),
@@ -270,7 +374,8 @@ mod tests {
                 event_type: EventType::ApplicationEvent(1),
                 payload: &n.to_le_bytes(),
             };
-            builder.append(first + n, links, |out| frame::encode_into(out, &record).map(drop)).unwrap();
+            builder.append(links, |out| frame::encode_into(out, &record).map(drop)).unwrap();
+            builder.set_id(first, first + n, &EventId::from([7; 32]));
         }
         let mut bytes = Vec::new();
         builder.parts(first, &mut bytes);
@@ -286,6 +391,8 @@ mod tests {
         for n in 0..5 {
             let stored = view.stored(100 + n).unwrap();
             assert_eq!((stored.links.ordinal, stored.record.seq()), (n, n + 1));
+            assert_eq!(stored.links.unverified, n == 3);
+            assert_eq!(stored.id, Some(EventId::from([7; 32])));
         }
         assert!(view.stored(105).is_err());
         assert!(view.stored(99).is_err());

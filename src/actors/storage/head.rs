@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use super::{
     block::{Link, Links},
+    cuts::Cuts,
     keys::SubjectNumber,
 };
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     wire::{
         clock::Clock,
         id::{Dot, XaeroID},
+        mmr::{Hash, Peaks},
     },
 };
 
@@ -23,7 +25,9 @@ const LINEAR_AUTHORS: usize = 12;
 /// One entry of each sparse index for so many events: the longest walk along back-links.
 pub(crate) const INDEX_STEP: u64 = 64;
 
-const VERSION: u8 = 1;
+/// The first version has no trees.
+const OLD_VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What is known of one author's log in a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +39,34 @@ pub(crate) struct AuthorHead {
     pub(crate) last: Link,
     /// Its clock.
     pub(crate) clock: Clock,
+}
+
+/// The tree over one author's log in a subject: its leaves are the event ids.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tree {
+    /// What the next leaf is added to, and the root is made of.
+    pub(crate) peaks: Peaks,
+    /// The newest head that the author has signed.
+    pub(crate) signed: Signed,
+    /// Whether there are events beyond it that nothing shows to be the author's: see
+    /// [`Links::unverified`](super::block::Links::unverified).
+    pub(crate) unverified: bool,
+}
+
+/// Which head of an author is signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Signed {
+    /// Events that it covers; 0 where none is signed.
+    pub(crate) length: u64,
+    /// The number of the batch of heads whose signature covers it.
+    pub(crate) batch: u64,
+}
+
+impl Tree {
+    /// Whether there are events that no signature covers.
+    pub(crate) fn is_unsigned(&self) -> bool {
+        self.signed.length < self.peaks.len()
+    }
 }
 
 /// What is known of one subject's log.
@@ -49,8 +81,12 @@ pub(crate) struct Head {
     pub(crate) clock: Clock,
     /// The events that no other has seen.
     pub(crate) frontier: Frontier,
+    /// Where authors' logs end. They have rows of their own.
+    pub(crate) cuts: Cuts,
     /// In the order of their first event here: an author's place in it is its slot.
     authors: Vec<AuthorHead>,
+    /// By slot.
+    trees: Vec<Tree>,
     slots: HashMap<XaeroID, u32>,
 }
 
@@ -71,7 +107,9 @@ impl Head {
             last: Link::NONE,
             clock: Clock::ZERO,
             frontier: Frontier::default(),
+            cuts: Cuts::default(),
             authors: Vec::new(),
+            trees: Vec::new(),
             slots: HashMap::new(),
         }
     }
@@ -90,14 +128,19 @@ impl Head {
         })
     }
 
-    /// How many events of the dot's author are in the log.
+    /// Whether the event is in the log, or need not be.
+    pub(crate) fn satisfies(&self, dot: Dot) -> bool {
+        self.has(dot) || self.cuts.retracts(dot)
+    }
+
+    /// Whether the event is in the log.
     pub(crate) fn has(&self, dot: Dot) -> bool {
         self.author(dot.author).1.seq >= dot.seq
     }
 
     /// The links of the next event, if `author` writes it.
     pub(crate) fn links(&self, author: &AuthorHead) -> Links {
-        Links { ordinal: self.count, subject: self.last, author: author.last }
+        Links { ordinal: self.count, subject: self.last, author: author.last, unverified: false }
     }
 
     /// Notes that an event was appended at `position`.
@@ -137,8 +180,54 @@ impl Head {
         }
     }
 
+    /// The authors, by slot, with their trees.
+    pub(crate) fn authors(&self) -> impl Iterator<Item = (u32, &AuthorHead, &Tree)> {
+        (0..).zip(self.authors.iter().zip(&self.trees)).map(|(slot, (author, tree))| (slot, author, tree))
+    }
+
+    /// The author in this slot.
+    pub(crate) fn tree(&self, slot: u32) -> Option<(&AuthorHead, &Tree)> {
+        let slot = usize::try_from(slot).ok()?;
+        self.authors.get(slot).zip(self.trees.get(slot))
+    }
+
+    /// Adds leaves to the tree of the author in this slot.
+    pub(crate) fn grow(&mut self, slot: u32, leaves: &[Hash]) {
+        if let Some(tree) = self.tree_mut(slot) {
+            match leaves {
+                [leaf] => tree.peaks.push(leaf),
+                leaves => tree.peaks.extend(leaves, &mut |_, _, _| {}),
+            }
+        }
+    }
+
+    /// Notes which head of the author is signed.
+    pub(crate) fn sign(&mut self, slot: u32, signed: Signed) {
+        if let Some(tree) = self.tree_mut(slot) {
+            tree.signed = signed;
+            tree.unverified &= tree.is_unsigned();
+        }
+    }
+
+    /// Notes that the author has an event here that nothing shows to be the author's.
+    pub(crate) fn doubt(&mut self, slot: u32) {
+        if let Some(tree) = self.tree_mut(slot) {
+            tree.unverified = true;
+        }
+    }
+
+    /// Whether every tree has all events of its author as leaves.
+    pub(crate) fn has_whole_trees(&self) -> bool {
+        self.authors.iter().zip(&self.trees).all(|(author, tree)| author.seq == tree.peaks.len())
+    }
+
+    fn tree_mut(&mut self, slot: u32) -> Option<&mut Tree> {
+        usize::try_from(slot).ok().and_then(|slot| self.trees.get_mut(slot))
+    }
+
     fn add_author(&mut self, head: AuthorHead) {
         self.authors.push(head);
+        self.trees.push(Tree::default());
         if self.authors.len() > LINEAR_AUTHORS {
             let known = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
             for (slot, head) in (0..).zip(&self.authors).skip(usize::try_from(known).unwrap_or(usize::MAX)) {
@@ -155,10 +244,16 @@ impl Head {
         put(self.last.to_bits());
         put(self.clock.to_bits());
         put(u64::try_from(self.authors.len()).unwrap_or(u64::MAX));
-        for author in &self.authors {
+        for (author, tree) in self.authors.iter().zip(&self.trees) {
             out.extend_from_slice(author.author.as_bytes());
-            for number in [author.seq, author.last.to_bits(), author.clock.to_bits()] {
+            let Signed { length, batch } = tree.signed;
+            let numbers = [author.seq, author.last.to_bits(), author.clock.to_bits(), tree.peaks.len(), length, batch];
+            for number in numbers {
                 out.extend_from_slice(&number.to_le_bytes());
+            }
+            out.push(u8::from(tree.unverified));
+            for peak in tree.peaks.peaks() {
+                out.extend_from_slice(peak);
             }
         }
         for dot in self.frontier.iter() {
@@ -177,7 +272,7 @@ impl Head {
             return None;
         }
         let (version, body) = body.split_first()?;
-        if *version != VERSION {
+        if *version != VERSION && *version != OLD_VERSION {
             return None;
         }
         let mut fields = Fields(body);
@@ -192,6 +287,14 @@ impl Head {
                 last: Link::from_bits(fields.number()?),
                 clock: Clock::from_bits(fields.number()?),
             });
+            if *version == VERSION {
+                let (leaves, length, batch) = (fields.number()?, fields.number()?, fields.number()?);
+                let unverified = fields.byte()? != 0;
+                let peaks = (0..leaves.count_ones()).map(|_| fields.hash()).collect::<Option<Vec<_>>>()?;
+                let signed = Signed { length, batch };
+                let tree = Tree { peaks: Peaks::from_parts(leaves, &peaks)?, signed, unverified };
+                *head.trees.last_mut()? = tree;
+            }
         }
         while !fields.0.is_empty() {
             let dot = Dot::new(fields.id()?, fields.number()?);
@@ -211,9 +314,19 @@ impl Fields<'_> {
     }
 
     fn id(&mut self) -> Option<XaeroID> {
+        self.hash().map(XaeroID::from)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*byte)
+    }
+
+    fn hash(&mut self) -> Option<[u8; 32]> {
         let (bytes, rest) = self.0.split_first_chunk::<32>()?;
         self.0 = rest;
-        Some(XaeroID::from(*bytes))
+        Some(*bytes)
     }
 }
 
@@ -227,11 +340,18 @@ mod tests {
         for n in 0..40_u8 {
             let dot = Dot::new(XaeroID::from([n % 20; 32]), u64::from(n / 20) + 1);
             head.apply(u64::from(n) * 3, dot, Clock::from_millis(u64::from(n)), []);
+            let (slot, _) = head.author(dot.author);
+            head.grow(slot, &[[n; 32]]);
+            head.sign(slot, Signed { length: 1, batch: u64::from(n) });
         }
         let row = head.encode();
         let read = Head::decode(head.number, &row).unwrap();
         assert_eq!((read.count, read.last, read.clock), (head.count, head.last, head.clock));
         assert_eq!(read.authors, head.authors);
+        for (slot, _, tree) in head.authors() {
+            let read = read.tree(slot).unwrap().1;
+            assert_eq!((read.peaks.len(), read.peaks.root(), read.signed), (2, tree.peaks.root(), tree.signed));
+        }
         assert_eq!(read.author(XaeroID::from([19; 32])), head.author(XaeroID::from([19; 32])));
         assert_eq!(read.frontier.iter().collect::<Vec<_>>(), head.frontier.iter().collect::<Vec<_>>());
         assert!(Head::decode(SubjectNumber(4), &row).is_none());

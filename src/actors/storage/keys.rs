@@ -36,6 +36,18 @@ pub(crate) fn author_index(subject: SubjectNumber, slot: u32, step: u64) -> [u8;
     concat(prefix, step.to_be_bytes())
 }
 
+/// Slot and step in a key of the sparse index by author, if it is of this subject.
+pub(crate) fn author_index_of(subject: SubjectNumber, key: &[u8]) -> Option<(u32, u64)> {
+    let rest = key.strip_prefix(&subject.key())?;
+    let (slot, step) = rest.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*slot), u64::from_be_bytes(step.try_into().ok()?)))
+}
+
+/// Key of what is known of the author in this slot of the subject's head.
+pub(crate) fn author(subject: SubjectNumber, slot: u32) -> [u8; 8] {
+    concat(subject.key(), slot.to_be_bytes())
+}
+
 /// Key of an event that waits.
 pub(crate) fn pending(subject: SubjectNumber, dot: Dot) -> [u8; 44] {
     let prefix: [u8; 36] = concat(subject.key(), *dot.author.as_bytes());
@@ -54,12 +66,17 @@ pub(crate) fn snapshot(subject: SubjectNumber, fold: &[u8; 32]) -> [u8; 36] {
     concat(subject.key(), *fold)
 }
 
+/// Key of an author's cut.
+pub(crate) fn cut(subject: SubjectNumber, author: XaeroID) -> [u8; 36] {
+    concat(subject.key(), *author.as_bytes())
+}
+
 /// Key of a durable subscription's cursor.
 pub(crate) fn cursor(subject: SubjectNumber, name: &[u8; 32]) -> [u8; 36] {
     concat(subject.key(), *name)
 }
 
-fn concat<const A: usize, const B: usize, const N: usize>(a: [u8; A], b: [u8; B]) -> [u8; N] {
+pub(crate) fn concat<const A: usize, const B: usize, const N: usize>(a: [u8; A], b: [u8; B]) -> [u8; N] {
     const { assert!(A + B == N, "the parts make up the key") };
     let mut out = [0; N];
     for (slot, byte) in out.iter_mut().zip(a.iter().chain(&b)) {

@@ -8,6 +8,7 @@ use std::{
     fs::File,
     os::{fd::AsRawFd, raw::c_int},
     path::Path,
+    sync::Arc,
 };
 
 use lmdb::{
@@ -17,6 +18,7 @@ use lmdb::{
 use lmdb_sys as ffi;
 
 use super::error::StorageError;
+use crate::actors::segment::list::{Parts, SegmentList};
 
 /// Read transactions open at once, over all threads and processes: one for each worker, with room to spare.
 const MAX_READERS: u32 = 1024;
@@ -42,11 +44,21 @@ pub(crate) enum Table {
     Pending,
     /// Subject number, name of the fold → state.
     Snapshots,
-    /// Subject number, name of a durable subscription → place and state.
+    /// Subject number, author's slot, sequence number / 64 → roots of the perfect subtrees that this leaf completes.
+    Nodes,
+    /// Number of a batch → the heads that one signature covers.
+    SignedHeads,
+    /// Subject number, author → the signed head of an author whose key is elsewhere.
+    PeerHeads,
+    /// Author → public key, where it is not in the key directory.
+    Writers,
+    /// Subject number, author → where the author's log ends for all who know of its fork.
+    Cuts,
+    /// Subject number, hash of the subscription's name → how far it has been acknowledged.
     Cursors,
 }
 
-const TABLES: [(Table, &str); 10] = [
+const TABLES: [(Table, &str); 15] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),
@@ -56,6 +68,11 @@ const TABLES: [(Table, &str); 10] = [
     (Table::AuthorIndex, "author_index"),
     (Table::Pending, "pending"),
     (Table::Snapshots, "snapshots"),
+    (Table::Nodes, "nodes"),
+    (Table::SignedHeads, "signed_heads"),
+    (Table::PeerHeads, "peer_heads"),
+    (Table::Writers, "writers"),
+    (Table::Cuts, "cuts"),
     (Table::Cursors, "cursors"),
 ];
 
@@ -64,6 +81,7 @@ pub(crate) struct Env {
     env: Environment,
     tables: [Database; TABLES.len()],
     map_size: usize,
+    segments: SegmentList,
 }
 
 impl Env {
@@ -82,7 +100,7 @@ impl Env {
                 },
                 LmdbError::Other(libc::EACCES | libc::EROFS | libc::EPERM) => StorageError::NotWritable {
                     path: dir.to_owned(),
-                    source: std::sync::Arc::new(std::io::Error::from_raw_os_error(match error {
+                    source: Arc::new(std::io::Error::from_raw_os_error(match error {
                         LmdbError::Other(code) => code,
                         _ => libc::EACCES,
                     })),
@@ -104,7 +122,7 @@ impl Env {
             action: "opening the tables",
             reason: "their number does not match".to_owned(),
         })?;
-        let env = Self { env, tables, map_size };
+        let env = Self { env, tables, map_size, segments: SegmentList::default() };
         env.release_dead_readers();
         Ok(env)
     }
@@ -122,13 +140,19 @@ impl Env {
     /// A consistent view of what is durable now.
     pub(crate) fn read(&self) -> Result<ReadTxn<'_>, StorageError> {
         let txn = self.env.begin_ro_txn().map_err(|e| translate("beginning to read", self.map_size, e))?;
-        Ok(ReadTxn { env: self, txn })
+        // After the transaction has begun: what it does not find in the table any more is in these.
+        Ok(ReadTxn { env: self, txn, parts: self.segments.snapshot() })
     }
 
     /// The write transaction. Only the committer calls this: a second one on the same thread would wait for ever.
     pub(crate) fn write(&self) -> Result<WriteTxn<'_>, StorageError> {
         let txn = self.env.begin_rw_txn().map_err(|e| translate("beginning to write", self.map_size, e))?;
-        Ok(WriteTxn { env: self, txn })
+        Ok(WriteTxn { env: self, txn, parts: self.segments.snapshot() })
+    }
+
+    /// The segments that hold what has left the log table.
+    pub(crate) const fn segments(&self) -> &SegmentList {
+        &self.segments
     }
 
     /// Bytes that the newest commit's pages span: what the data file must at least have.
@@ -171,6 +195,9 @@ pub(crate) trait Reads {
     /// The row with the largest key that is not above `key`.
     fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Row<'_>>, StorageError>;
 
+    /// The segments: what is not in the log table of this transaction is in one of them.
+    fn parts(&self) -> &Parts;
+
     /// The row with the largest key.
     fn last(&self, table: Table) -> Result<Option<Row<'_>>, StorageError>;
 
@@ -190,12 +217,14 @@ pub(crate) type Row<'t> = (&'t [u8], &'t [u8]);
 pub(crate) struct ReadTxn<'e> {
     env: &'e Env,
     txn: RoTransaction<'e>,
+    parts: Arc<Parts>,
 }
 
 /// The write transaction. Dropped without a commit it leaves nothing behind.
 pub(crate) struct WriteTxn<'e> {
     env: &'e Env,
     txn: RwTransaction<'e>,
+    parts: Arc<Parts>,
 }
 
 impl WriteTxn<'_> {
@@ -259,6 +288,10 @@ macro_rules! reads {
 
             fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Row<'_>>, StorageError> {
                 at_or_before(&self.txn, self.env.db(table), key).map_err(|e| translate("seeking", self.env.map_size, e))
+            }
+
+            fn parts(&self) -> &Parts {
+                &self.parts
             }
 
             fn last(&self, table: Table) -> Result<Option<Row<'_>>, StorageError> {

@@ -15,8 +15,8 @@ use super::{
 
 const FORMAT_FILE: &str = "FORMAT";
 
-/// The newest format of a data directory that this version reads and writes.
-const FORMAT: u32 = 1;
+/// The newest format of a data directory that this version reads, and the one that it writes: 2 has event ids in the log.
+const FORMAT: u32 = 2;
 
 const FORMAT_PREFIX: &str = "xaeroflux data ";
 
@@ -74,14 +74,15 @@ pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// Notes that the directory has its data file.
+/// Notes that the directory has its data file, and that it is of our format from now on: what is written next, older
+/// versions would take for damage.
 pub(crate) fn mark_begun(dir: &Path) -> Result<(), StorageError> {
-    if is_begun(dir) {
+    let path = dir.join(FORMAT_FILE);
+    let text = format!("{FORMAT_PREFIX}{FORMAT}\n{BEGUN}\n");
+    if std::fs::read_to_string(&path).is_ok_and(|current| current == text) {
         return Ok(());
     }
-    let path = dir.join(FORMAT_FILE);
-    mark(dir, &path, &format!("{FORMAT_PREFIX}{FORMAT}\n{BEGUN}\n"))
-        .map_err(|source| StorageError::NotWritable { path, source: source.into() })
+    mark(dir, &path, &text).map_err(|source| StorageError::NotWritable { path, source: source.into() })
 }
 
 fn is_begun(dir: &Path) -> bool {
@@ -234,6 +235,6 @@ mod tests {
         std::fs::write(dir.path().join("FORMAT.new"), "xaero").unwrap();
         format(dir.path()).unwrap();
         format(dir.path()).unwrap();
-        assert_eq!(std::fs::read_to_string(dir.path().join(FORMAT_FILE)).unwrap(), "xaeroflux data 1\n");
+        assert_eq!(std::fs::read_to_string(dir.path().join(FORMAT_FILE)).unwrap(), "xaeroflux data 2\n");
     }
 }

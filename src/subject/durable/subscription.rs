@@ -100,7 +100,7 @@ impl DurableSubscription {
         Ok(Self {
             progress: Progress::new(name, Arc::clone(&log), &engine.committer, cursor.as_ref()),
             state: cursor.and_then(|cursor| cursor.state),
-            source: LogSource { store: Arc::downgrade(&engine.store), log },
+            source: LogSource { store: Arc::downgrade(&engine.store), log, engine: Arc::downgrade(&engine) },
             pipeline: subject.spec().instantiate(),
             contexts: MemoryContexts::new(vec![core.id]),
             held: VecDeque::new(),
@@ -246,8 +246,12 @@ impl DurableSubscription {
         let end = self.next.saturating_add(u64::try_from(events.len()).unwrap_or(u64::MAX));
         // Apart from what is held: a closure of the user's that panics leaves nothing half done.
         let mut passed = VecDeque::new();
+        let cuts = self.source.log.cuts();
         for (ordinal, event) in (self.next..).zip(events) {
             let dot = event.evt.dot();
+            if dot.is_some_and(|dot| cuts.retracts(dot)) {
+                continue;
+            }
             let mut sink = |event| passed.push_back((ordinal, event));
             self.pipeline.feed(0, Cow::Owned(event), dot, Duration::ZERO, &self.contexts, &mut sink);
         }

@@ -7,7 +7,9 @@ use super::{
     shared::{NodeShared, Options},
 };
 use crate::{
-    actors::{bus::BusLimits, committer::thread::WallClock},
+    actors::{
+        bus::BusLimits, committer::thread::WallClock, segment::store::SEGMENT_BYTES, storage::open::StoreOptions,
+    },
     subject::{engine::system_clock, error::Error},
 };
 
@@ -20,14 +22,24 @@ pub const DEFAULT_MAP_SIZE: u64 = 64 << 30;
 pub struct NodeBuilder {
     dir: Option<PathBuf>,
     map_size: u64,
+    segment_bytes: u64,
     wall: WallClock,
     own_name: Option<String>,
     bus: BusLimits,
+    signed: bool,
 }
 
 impl NodeBuilder {
     pub(super) fn new() -> Self {
-        Self { dir: None, map_size: DEFAULT_MAP_SIZE, wall: system_clock(), own_name: None, bus: BusLimits::default() }
+        Self {
+            dir: None,
+            map_size: DEFAULT_MAP_SIZE,
+            segment_bytes: SEGMENT_BYTES,
+            wall: system_clock(),
+            own_name: None,
+            bus: BusLimits::default(),
+            signed: true,
+        }
     }
 
     /// The data directory, created if absent. Without it: what `XAEROFLUX_DATA_DIR` says, else one for each executable
@@ -40,6 +52,14 @@ impl NodeBuilder {
     /// Size of the storage map in bytes: the most that the data file can grow to. [`DEFAULT_MAP_SIZE`] unless set.
     pub fn map_size(mut self, bytes: u64) -> Self {
         self.map_size = bytes;
+        self
+    }
+
+    /// How many bytes of the log make a segment, which is the file that the oldest part of the log moves to: 64 MiB unless
+    /// set. Of less than this the history stays in the data file, whatever it is. A segment holds one commit at least,
+    /// however large that is.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
         self
     }
 
@@ -57,6 +77,14 @@ impl NodeBuilder {
     /// [`try_send`]: crate::Sender::try_send
     pub fn bus_limits(mut self, events: usize, bytes: usize) -> Self {
         self.bus = BusLimits { events, bytes, ..self.bus };
+        self
+    }
+
+    /// A node that keeps no trees and signs no heads: to measure what these cost. What it writes cannot be proven until
+    /// the directory is opened by a node that signs, which then makes up for it.
+    #[doc(hidden)]
+    pub fn unsigned(mut self) -> Self {
+        self.signed = false;
         self
     }
 
@@ -92,10 +120,14 @@ impl NodeBuilder {
         let map_size = self.map_size.max(SMALLEST).div_ceil(PAGE).saturating_mul(PAGE);
         Options {
             dir: self.dir,
-            map_size: usize::try_from(map_size).unwrap_or(usize::MAX),
+            store: StoreOptions {
+                map_size: usize::try_from(map_size).unwrap_or(usize::MAX),
+                segment_bytes: self.segment_bytes,
+            },
             wall: self.wall,
             own_name: self.own_name,
             bus: self.bus,
+            signed: self.signed,
         }
     }
 }

@@ -4,12 +4,19 @@ use std::sync::Arc;
 
 use super::filter::Filter;
 use crate::{
-    actors::storage::{StorageError, block::Stored, chain::Chain, open::SubjectLog},
+    actors::{
+        segment::layout::ClockWindow,
+        storage::{StorageError, block::Stored, chain::Chain, open::SubjectLog},
+    },
     subject::{engine::Engine, error::Error, handle::Subject},
+    wire::clock::Clock,
 };
 
-/// Events that are visited under one read transaction: a long one would keep pages from being reused.
+/// Events of a chain that are visited under one read transaction: a long one would keep pages from being reused.
 const PART_EVENTS: u64 = 4_096;
+
+/// A window that holds every clock.
+const EVERY_CLOCK: ClockWindow = (Clock::ZERO, Clock::from_bits(u64::MAX));
 
 /// The author's own links are followed where they lead past at least so many times as many events as they lead to. A step
 /// along them costs about as much as a step through the log, and more where it leads into another block.
@@ -89,11 +96,15 @@ impl Walk {
                 Ok(step(&stored))
             })?;
         } else if next < end {
-            let (part, before) = (PART_EVENTS.min(*end - *next), *next);
-            store.read(log, *next, part, &mut |stored| {
-                *next += 1;
-                Ok::<bool, StorageError>(step(&stored))
-            })?;
+            let before = *next;
+            match filter.window.clocks() {
+                Some(window) => {
+                    let window = Some(window).filter(|window| *window != EVERY_CLOCK);
+                    *next = store
+                        .scan_part(log, before..*end, window, &mut |stored| Ok::<bool, StorageError>(step(&stored)))?;
+                }
+                None => *end = before,
+            }
             if *next == before {
                 // A log does not shrink; to ask again would be to ask for ever.
                 *end = before;
