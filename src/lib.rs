@@ -78,7 +78,8 @@ pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};
 pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVector, XaeroEvent, XaeroID};
 pub use subject::{
     AckReceipt, ControlBus, DataBus, Delivery, DeliveryBatch, DurableError, DurableSubscription, Error, EventStream,
-    Events, Handle, IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Publish, Replay, Sink, Subject,
+    Events, ExportError, ExportOptions, ExportSummary, Handle, ImportError, ImportFailure, ImportFork, ImportSummary,
+    IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, Sink, Subject,
     SubjectActor, SubscribeOptions, Subscription, identity,
 };
 

@@ -130,9 +130,17 @@ impl Engine {
         }
     }
 
-    /// The public key of a writer: of a local identity, of one that was retired here, or one that came with its events.
+    /// What is known of all authors' logs, as of one moment.
+    pub(crate) fn heads(&self, log: &Arc<SubjectLog>) -> Result<Vec<KnownHead>, StorageError> {
+        match self.ask(log, Batch::Heads)? {
+            Outcome::Heads(known) => Ok(known),
+            _ => Err(StorageError::Closed),
+        }
+    }
+
+    /// The public key of a writer: of one whose secret is or was here, or of one elsewhere whose events came with it.
     pub(crate) fn writer_key(&self, writer: XaeroID) -> Result<Option<PublicKey>, StorageError> {
-        if let Some(key) = self.keyring.key_of(writer) {
+        if let Some(key) = self.keyring.writer_key(writer) {
             return Ok(Some(key));
         }
         let txn = self.store.env.read()?;

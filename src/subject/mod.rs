@@ -8,6 +8,7 @@
 //! * [`replay`] visits events of the log in place, [`read`] resolves it, and neither needs the subject to run.
 //! * [`trust`] is what a log can show to others, [`forks`] what is done about authors who sign two histories. [`ingest`] is
 //!   the door for events made elsewhere.
+//! * [`transfer`] carries a subject from node to node in one file.
 //! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
 
 pub(crate) mod bell;
@@ -29,6 +30,7 @@ pub mod replay;
 pub mod run;
 pub mod subscription;
 pub(crate) mod supervisor;
+pub mod transfer;
 pub mod trust;
 
 pub use durable::{AckReceipt, Delivery, DeliveryBatch, DurableError, DurableSubscription};
@@ -42,3 +44,6 @@ pub use replay::{Events, Replay};
 pub use run::Handle;
 pub use subscription::{EventStream, Subscription};
 pub use supervisor::{Publish, SubjectActor};
+pub use transfer::{
+    ExportError, ExportOptions, ExportSummary, ImportError, ImportFailure, ImportFork, ImportSummary, Progress,
+};

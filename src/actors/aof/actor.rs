@@ -139,7 +139,7 @@ impl Handler<Append> for Aof {
                     }
                     None
                 }
-                Ok(Outcome::Done | Outcome::Head(_) | Outcome::Logs(_)) => None,
+                Ok(Outcome::Done | Outcome::Head(_) | Outcome::Heads(_) | Outcome::Logs(_)) => None,
                 Err(error) => {
                     if let Ingress::Foreign { tell, .. } = &*ingress {
                         tell(Err(error.clone()));

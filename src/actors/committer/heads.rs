@@ -145,6 +145,15 @@ impl LogWriter {
         Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed })
     }
 
+    /// What is known of all authors' logs, as of one moment. Since every job covers all heads that have grown, the newest
+    /// signed heads of the authors who are signed for here are then those of one moment, too.
+    pub(crate) fn known_heads(&mut self, txn: &impl Reads, id: SubjectId) -> Result<Vec<KnownHead>, StorageError> {
+        self.load(txn, id)?;
+        let Some(subject) = self.subjects.get(&id) else { return Ok(Vec::new()) };
+        let authors: Vec<XaeroID> = subject.head.authors().map(|(_, author, _)| author.author).collect();
+        authors.into_iter().map(|author| self.known_head(txn, id, author)).collect()
+    }
+
     /// The heads that are to be signed now, if there are any and none are on their way.
     pub(crate) fn signing_job(&mut self, keyring: &Keyring, epoch: u64) -> Option<Job> {
         if self.heads.busy || self.heads.grown.is_empty() {

@@ -188,6 +188,10 @@ impl LogWriter {
                 _ => Ok(IngestOutcome::Duplicate(dot)),
             };
         }
+        // What is signed is kept with the head that covers it, though it counts for nothing.
+        if is_retracted && !is_verified {
+            return Ok(IngestOutcome::Retracted(dot));
+        }
         // What a local writer has not published here, only its own signature shows to be its own.
         if !is_verified && self.keyring.as_ref().is_some_and(|keyring| keyring.contains(dot.author)) {
             return refused(IngestRefusal::OwnAuthor { dot });
@@ -304,7 +308,7 @@ impl LogWriter {
                 return Ok(false);
             }
         };
-        let already = subject.head.satisfies(dot);
+        let already = subject.head.has(dot);
         let awaits = arrival.awaits(&subject.head, now_ms).filter(|_| !already);
         if let Some(awaits) = awaits {
             if let Some(subject) = self.subjects.get_mut(&id) {

@@ -249,7 +249,7 @@ impl Loop {
                 }
             }
             let (questions, group): (Vec<_>, Vec<_>) =
-                group.into_iter().partition(|submission| matches!(submission.batch, Batch::Head { .. }));
+                group.into_iter().partition(|submission| matches!(submission.batch, Batch::Head { .. } | Batch::Heads));
             let may_hold = group.iter().any(|submission| matches!(submission.batch, Batch::Foreign(_) | Batch::Open));
             if !group.is_empty() {
                 self.commit(group);
@@ -455,6 +455,14 @@ impl Loop {
         }
         let store = Arc::clone(&self.store);
         for question in std::mem::take(&mut self.parked) {
+            if let Batch::Heads = question.batch {
+                let known = self.store.poisoned().map_or_else(
+                    || store.env.read().and_then(|txn| self.writer.known_heads(&txn, question.log.id)),
+                    Err,
+                );
+                answer(question.reply, known.map(Outcome::Heads));
+                continue;
+            }
             let Batch::Head { author, length } = question.batch else { continue };
             let known = self.store.poisoned().map_or_else(
                 || store.env.read().and_then(|txn| self.writer.known_head(&txn, question.log.id, author)),
@@ -581,7 +589,7 @@ impl Batch {
             Self::Cursor { cursor, .. } => {
                 (1, cursor.as_ref().and_then(|cursor| cursor.state.as_ref()).map_or(0, |state| state.len()))
             }
-            Self::Open | Self::Logs | Self::Head { .. } => (0, 0),
+            Self::Open | Self::Logs | Self::Head { .. } | Self::Heads => (0, 0),
         }
     }
 }

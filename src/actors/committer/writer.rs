@@ -85,6 +85,8 @@ pub(crate) enum Batch {
     /// Nothing: the question what is known of an author's head, answered when one is signed that covers so many events, or
     /// when none will be.
     Head { author: XaeroID, length: u64 },
+    /// Nothing: the question what is known of all authors' heads at one moment.
+    Heads,
     /// Nothing: the question what each author's log has come to.
     Logs,
     /// Rows of nodes of the authors' trees, which only the subject's MMR actor writes.
@@ -150,6 +152,8 @@ pub(crate) enum Outcome {
     Logs(Vec<(XaeroID, u64, Hash)>),
     /// What is known of an author's head.
     Head(Box<KnownHead>),
+    /// What is known of the head of each author.
+    Heads(Vec<KnownHead>),
     /// Done.
     Done,
 }
@@ -272,7 +276,7 @@ impl LogWriter {
                 Ok(Outcome::Done)
             }
             // Answered after the commit.
-            Batch::Head { .. } => Ok(Outcome::Done),
+            Batch::Head { .. } | Batch::Heads => Ok(Outcome::Done),
             Batch::Logs => self.logs(txn, log.id).map(Outcome::Logs),
             Batch::Nodes(rows) => {
                 for (key, row) in rows.iter() {
