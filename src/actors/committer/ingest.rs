@@ -173,9 +173,7 @@ impl LogWriter {
         let (arrival, record_id) = (Arrival::of(&record), known_id.unwrap_or_else(|| record.id()));
         let dot = arrival.dot;
         let Some(subject) = self.subjects.get(&log.id) else { return refused(FrameError::NotAFrame.into()) };
-        if subject.head.cuts.retracts(dot) {
-            return Ok(IngestOutcome::Retracted(dot));
-        }
+        let is_retracted = subject.head.cuts.retracts(dot);
         if subject.head.has(dot) {
             let here = match self.find(txn, log.id, dot) {
                 // It is here, and cannot be compared: what comes with it is not to be held up.
@@ -184,6 +182,7 @@ impl LogWriter {
             };
             let there = record_id;
             return match here {
+                Some(here) if here != there && is_retracted => Ok(IngestOutcome::Retracted(dot)),
                 Some(here) if here != there => refused(IngestRefusal::Fork { dot, here, there }),
                 _ => Ok(IngestOutcome::Duplicate(dot)),
             };
