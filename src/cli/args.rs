@@ -19,7 +19,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use, \
-4 storage, 5 identity, 6 standard input or output, 7 failed, 130 interrupted.";
+4 storage, 5 identity, 6 standard input or output, 7 failed, 9 verified and damaged, 130 interrupted.";
 
 /// Options that every subcommand takes, before its name or after it.
 #[derive(Debug, Args)]
@@ -56,6 +56,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Print the state of a subject, resolved by the rules of a CRDT
     State(StateArgs),
+    /// Look at every byte of the data directory that matters, beside a running node too, and change nothing
+    Verify(VerifyArgs),
 }
 
 /// Arguments of `id`.
@@ -118,6 +120,13 @@ pub struct StateArgs {
     /// The rules by which to resolve
     #[arg(long)]
     pub crdt: Crdt,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Only the events, indexes, heads and signatures of the subject of this name [default: everything]
+    pub subject: Option<String>,
 }
 
 /// The CRDTs that a subject can be resolved by.

@@ -28,6 +28,8 @@ pub enum Exit {
     Streams = 6,
     /// The engine failed, or the demo did not end in the states that it should.
     Failed = 7,
+    /// The data directory was verified, and is damaged.
+    Damaged = 9,
     /// Interrupted by a signal before it was done: 128 + 2, as shells have it.
     Interrupted = 130,
 }

@@ -10,3 +10,4 @@ mod receipts;
 mod replay;
 mod state;
 mod support;
+mod verify;

@@ -260,6 +260,4 @@ pub(super) mod remedy {
     /// For signatures.
     pub(in crate::actors::verify) const SIGN: &str =
         "the events are there: publish in the author's name on the node that has its key, so that its log is signed again";
-    /// For what is only to be known.
-    pub(in crate::actors::verify) const NONE: &str = "nothing has to be done";
 }
