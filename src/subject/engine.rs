@@ -13,15 +13,22 @@ use super::error::Error;
 use crate::{
     actors::{
         committer::{
-            heads::KnownHead,
+            heads::{KnownHead, unchecked},
             thread::{Committer, Trust, WallClock},
             writer::{Batch, Outcome, Submission},
         },
         keyring::Keyring,
         runtime::Runtime,
-        storage::{StorageError, Store, open::SubjectLog},
+        storage::{
+            StorageError, Store,
+            lmdb::{Reads, Table},
+            open::{StoreOptions, SubjectLog},
+        },
     },
-    wire::id::{SubjectId, XaeroID},
+    wire::{
+        id::{SubjectId, XaeroID},
+        key::PublicKey,
+    },
 };
 
 /// An open data directory with its threads.
@@ -30,6 +37,8 @@ pub(crate) struct Engine {
     // Before the store: the committer's thread ends, and with it its hold on the store.
     pub(crate) committer: Arc<Committer>,
     pub(crate) store: Arc<Store>,
+    /// Whether the logs have trees, which the heads are made of.
+    pub(crate) keeps_trees: bool,
     // After these: the threads on which the others' actors lived.
     pub(crate) runtime: Arc<Runtime>,
 }
@@ -65,7 +74,7 @@ impl Engine {
     /// take the other's numbers for their own.
     pub(crate) fn open(
         dir: &Path,
-        map_size: usize,
+        options: StoreOptions,
         wall: WallClock,
         own_name: Option<&str>,
         signed: bool,
@@ -83,7 +92,7 @@ impl Engine {
         }
         let runtime = Runtime::shared()?;
         let (held, closed) = mpsc::channel();
-        let store = Store::open(dir, map_size, Some(held))?;
+        let store = Store::open_with(dir, options, Some(held))?;
         let keyring = Keyring::open(dir.join("keys"))?;
         let keyring = Arc::new(match own_name {
             Some(name) => keyring.with_own_name(name)?,
@@ -98,7 +107,7 @@ impl Engine {
         }
         let trust = if signed { Trust::Keys(Arc::clone(&keyring)) } else { Trust::Off };
         let committer = Arc::new(Committer::start(Arc::clone(&store), wall, trust)?);
-        let engine = Arc::new(Self { keyring, committer, store, runtime });
+        let engine = Arc::new(Self { keyring, committer, store, keeps_trees: signed, runtime });
         let mut open = lock();
         let open = open.get_or_insert_with(HashMap::new);
         open.retain(|_, (engine, closed)| engine.strong_count() > 0 || !closed.try_lock().is_ok_and(|it| it.is_over()));
@@ -119,6 +128,25 @@ impl Engine {
             Outcome::Head(known) => Ok(*known),
             _ => Err(StorageError::Closed),
         }
+    }
+
+    /// What is known of all authors' logs, as of one moment.
+    pub(crate) fn heads(&self, log: &Arc<SubjectLog>) -> Result<Vec<KnownHead>, StorageError> {
+        match self.ask(log, Batch::Heads)? {
+            Outcome::Heads(known) => Ok(known),
+            _ => Err(StorageError::Closed),
+        }
+    }
+
+    /// The public key of a writer: of one whose secret is or was here, or of one elsewhere whose events came with it.
+    pub(crate) fn writer_key(&self, writer: XaeroID) -> Result<Option<PublicKey>, StorageError> {
+        if let Some(key) = self.keyring.writer_key(writer) {
+            return Ok(Some(key));
+        }
+        let txn = self.store.env.read()?;
+        let Some(row) = txn.get(Table::Writers, writer.as_bytes())? else { return Ok(None) };
+        let key = unchecked(row).and_then(|row| PublicKey::from_bytes(row).ok()).filter(|key| key.id() == writer);
+        key.map(Some).ok_or_else(|| StorageError::DamagedRow { table: "writers", key: writer.to_string() })
     }
 
     /// Has the committer answer.

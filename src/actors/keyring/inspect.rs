@@ -44,7 +44,8 @@ impl Inspected {
         match fs::metadata(&full) {
             Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
                 let mode = metadata.permissions().mode() & 0o777;
-                self.faults.push((within.to_owned(), KeyringError::DirectoryPermissions { path: full, mode }.to_string()));
+                self.faults
+                    .push((within.to_owned(), KeyringError::DirectoryPermissions { path: full, mode }.to_string()));
             }
             Ok(_) => {}
             Err(_) => return,
@@ -58,7 +59,8 @@ impl Inspected {
                     // A retired key lies under its writer's identifier.
                     let is_named = name.parse::<XaeroID>().is_ok_and(|id| id == key.id());
                     if within == Path::new(RETIRED) && !is_named {
-                        self.faults.push((path, "the key in it is not of the writer that the file is named for".to_owned()));
+                        self.faults
+                            .push((path, "the key in it is not of the writer that the file is named for".to_owned()));
                     }
                     self.keys.push(key);
                 }
@@ -73,7 +75,9 @@ fn public(path: &Path) -> Result<PublicKey, String> {
     let bytes = file::read_private(path).map_err(|error| error.to_string())?;
     let mode = fs::metadata(path).map_or(FILE_MODE, |metadata| metadata.permissions().mode() & 0o777);
     if mode != FILE_MODE {
-        return Err(format!("the key file has mode {mode:o}, and should have {FILE_MODE:o}: its owner cannot use it so"));
+        return Err(format!(
+            "the key file has mode {mode:o}, and should have {FILE_MODE:o}: its owner cannot use it so"
+        ));
     }
     key_file::public_part(&bytes).map_err(|error| error.to_string())
 }

@@ -171,6 +171,16 @@ impl Keyring {
         Ok(self.entry(self.existing(name)?)?.public.clone())
     }
 
+    /// The public key of this writer, whose secret is here or was retired here.
+    #[must_use]
+    pub fn writer_key(&self, id: XaeroID) -> Option<PublicKey> {
+        if let Ok(entry) = self.entry(id) {
+            return Some(entry.public.clone());
+        }
+        let retired = if self.can_sign(id) { succession::retired_secret(&self.dir, id).ok() } else { None };
+        retired.map(|secret| secret.public_key().clone())
+    }
+
     /// What signs for this writer. The first call for a writer reads its secret key and tries it out.
     ///
     /// # Errors

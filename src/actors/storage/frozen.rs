@@ -10,7 +10,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use memmap2::{Mmap, MmapOptions};
@@ -22,6 +22,10 @@ use super::{
     pages::{Cursor, Fault, Pages, Tree},
     preflight::{self, Meta},
 };
+use crate::actors::segment::list::Parts;
+
+/// The segments are walked by themselves, not through the table.
+static NO_PARTS: LazyLock<Parts> = LazyLock::new(Parts::default);
 
 /// How often a commit that is over before its meta page is read is followed by another look: each costs a page.
 const LOOKS: usize = 100;
@@ -110,8 +114,10 @@ impl Watch {
             let Some([first, second]) = read.map_err(|source| StorageError::io("reading", &self.path, source))? else {
                 return Ok(Vec::new());
             };
-            let faults: Vec<_> =
-                [(0, first.fault(0)), (1, second.fault(1))].into_iter().filter_map(|(n, what)| Some((n, what?))).collect();
+            let faults: Vec<_> = [(0, first.fault(0)), (1, second.fault(1))]
+                .into_iter()
+                .filter_map(|(n, what)| Some((n, what?)))
+                .collect();
             // A commit writes the page that is not the newest one, so that the two are one apart.
             let distance = first.txn.abs_diff(second.txn);
             if faults.is_empty() && (distance == 1 || (distance == 0 && first.txn == 0)) {
@@ -299,6 +305,10 @@ impl<'f> View<'f> {
 pub(crate) const FREE: &str = "list of free pages";
 
 impl Reads for View<'_> {
+    fn parts(&self) -> &Parts {
+        &NO_PARTS
+    }
+
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
         let mut cursor = Cursor::new(self.pages, self.tree(table));
         cursor.seek(key).map_err(self.damage())?;
@@ -413,7 +423,8 @@ mod tests {
             let mut bad = good.clone();
             for _ in 0..=random(&mut state, 8) {
                 let page = random(&mut state, bad.len() / 4096 - 2) + 2;
-                let at = page * 4096 + if random(&mut state, 2) == 0 { random(&mut state, 60) } else { random(&mut state, 4096) };
+                let at = page * 4096
+                    + if random(&mut state, 2) == 0 { random(&mut state, 60) } else { random(&mut state, 4096) };
                 bad[at] ^= 1 << random(&mut state, 8);
             }
             std::fs::write(&path, &bad).unwrap();

@@ -229,7 +229,8 @@ impl<'m> Pages<'m> {
         if tree.root == NO_PAGE {
             return 0;
         }
-        let mut census = Census { pages: *self, depth: usize::from(tree.depth), used, damaged, previous: None, rows: 0 };
+        let mut census =
+            Census { pages: *self, depth: usize::from(tree.depth), used, damaged, previous: None, rows: 0 };
         census.visit(tree.root, 1, &[]);
         census.rows
     }

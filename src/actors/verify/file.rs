@@ -43,7 +43,8 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
             Some(numbers) => {
                 for page in numbers {
                     if used.take(page, 1).is_err() {
-                        let what = format!("page {page} is on the {FREE}, and is in use or on it twice or not in the file");
+                        let what =
+                            format!("page {page} is on the {FREE}, and is in use or on it twice or not in the file");
                         findings.add(bad(what));
                     }
                 }
@@ -60,7 +61,10 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
 
 /// The tables by their names: one that nobody knows, beside one that is missing, is that one under a damaged name.
 fn names(view: &View<'_>, findings: &mut Findings) {
-    let missing: Vec<&str> = view.trees().filter(|(_, tree)| tree.depth == 0).map(|(name, _)| name).collect();
+    let mut named: Vec<&[u8]> = Vec::new();
+    view.name_rows(&mut |name, _| named.push(name));
+    let missing = TABLES.iter().map(|(_, name)| *name).filter(|name| !named.contains(&name.as_bytes()));
+    let missing: Vec<&str> = missing.collect();
     view.name_rows(&mut |name, row| {
         if TABLES.iter().any(|(_, known)| known.as_bytes() == name) {
             return;

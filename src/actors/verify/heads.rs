@@ -52,13 +52,13 @@ impl<'v> Heads<'_, 'v> {
             if self.only.is_some() && place.is_none() {
                 continue;
             }
-            let damage = |what: &str| {
-                Finding::damage(what, remedy::RESTORE).row("heads", key).offset(self.view.offset_of(row))
-            };
+            let damage =
+                |what: &str| Finding::damage(what, remedy::RESTORE).row("heads", key).offset(self.view.offset_of(row));
             let named = place.and_then(|place| self.subjects.get(place)).map(|state| state.name.clone());
             let named = |finding: Finding| Finding { subject: named, ..finding };
             let Some(head) = number.and_then(|number| Head::decode(number, row)) else {
-                self.findings.add(named(damage("the head of a subject cannot be read: its checksum or its form is wrong")));
+                self.findings
+                    .add(named(damage("the head of a subject cannot be read: its checksum or its form is wrong")));
                 continue;
             };
             let Some(state) = place.and_then(|place| self.subjects.get_mut(place)) else {
@@ -256,7 +256,8 @@ impl<'v> Heads<'_, 'v> {
                 "{} events of {logs} logs are not signed: not yet, or they were received without a signed head",
                 self.report.unsigned
             );
-            let remedy = "start a node on the directory, which signs what its own authors wrote; ask peers for other heads";
+            let remedy =
+                "start a node on the directory, which signs what its own authors wrote; ask peers for other heads";
             self.findings.add(Finding::warning(what, remedy));
         }
     }

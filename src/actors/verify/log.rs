@@ -86,15 +86,7 @@ struct Read<'v> {
 
 impl LogWalk {
     pub(super) fn new(only: Option<SubjectId>) -> Self {
-        Self {
-            only,
-            subjects: Subjects::default(),
-            next: Some(0),
-            lost: 0,
-            open: None,
-            events: 0,
-            leaves: Vec::new(),
-        }
+        Self { only, subjects: Subjects::default(), next: Some(0), lost: 0, open: None, events: 0, leaves: Vec::new() }
     }
 
     /// The position that comes next.
@@ -129,7 +121,11 @@ impl LogWalk {
             }
             Some(next) if first < next => {
                 let what = format!("a block begins at position {first}, where the block before it has events already");
-                findings.add(source.at(Finding::damage(what, remedy::RESTORE).positions(first, next - 1), first, value));
+                findings.add(source.at(
+                    Finding::damage(what, remedy::RESTORE).positions(first, next - 1),
+                    first,
+                    value,
+                ));
             }
             _ => {}
         }
@@ -175,13 +171,7 @@ impl LogWalk {
         }
     }
 
-    fn part<'v>(
-        &mut self,
-        view: &View<'v>,
-        source: &Source<'v>,
-        part: &mut Vec<Read<'v>>,
-        findings: &mut Findings,
-    ) {
+    fn part<'v>(&mut self, view: &View<'v>, source: &Source<'v>, part: &mut Vec<Read<'v>>, findings: &mut Findings) {
         let records: Vec<RecordView<'v>> = part.iter().map(|read| read.stored.record).collect();
         for (read, id) in part.drain(..).zip(ids_of(&records)) {
             self.event(view, source, &read, id, findings);
@@ -205,7 +195,8 @@ impl LogWalk {
         let place = self.place(view, record.subject(), findings);
         let Some(state) = self.subjects.get_mut(place) else { return };
         let finding = |name: &str, what: String| {
-            let finding = Finding::damage(what, remedy::RESTORE).subject(name).author(dot.author).seqs(dot.seq, dot.seq);
+            let finding =
+                Finding::damage(what, remedy::RESTORE).subject(name).author(dot.author).seqs(dot.seq, dot.seq);
             source.at(finding.positions(position, position), *first, stored.frame)
         };
         if let Some(kept) = stored.id.filter(|kept| *kept != id) {
@@ -399,7 +390,8 @@ pub(super) fn compare(view: &View<'_>, state: &mut SubjectState, row: &Head, fin
         let is_same = (kept.author, kept.seq, kept.last) == (found.author, found.seq, found.last)
             && (kept.clock == found.clock || state.is_blurred);
         if !is_same {
-            findings.add(wrong("the head of an author's log is not what the log gives".to_owned()).author(found.author));
+            findings
+                .add(wrong("the head of an author's log is not what the log gives".to_owned()).author(found.author));
         }
         let grown = usize::try_from(slot).ok().and_then(|slot| state.trees.get(slot)).filter(|grown| !grown.is_broken);
         if let Some(grown) = grown

@@ -39,8 +39,7 @@ use crate::{
         storage::{
             StorageError,
             frozen::{View, Watch},
-            home,
-            keys,
+            home, keys,
             lmdb::{Reads, Table},
             lock, preflight,
         },
@@ -346,7 +345,6 @@ impl Verification<'_> {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests;

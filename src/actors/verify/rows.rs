@@ -121,7 +121,8 @@ impl<'v> Rows<'_, 'v> {
     pub(super) fn subjects(&mut self) -> Result<(), StorageError> {
         self.each(Table::Subjects, &mut |rows, key, row| {
             let parts = row.split_first_chunk::<32>();
-            let Some((id, text)) = parts.and_then(|(id, text)| Some((SubjectId::from(*id), str::from_utf8(text).ok()?)))
+            let Some((id, text)) =
+                parts.and_then(|(id, text)| Some((SubjectId::from(*id), str::from_utf8(text).ok()?)))
             else {
                 return rows.bad("the name of a subject cannot be read", ("subjects", key), row, remedy::RESTORE);
             };
@@ -167,7 +168,12 @@ impl<'v> Rows<'_, 'v> {
             let mut before: Option<(&[u8], u64)> = None;
             self.each(table, &mut |rows, key, row| {
                 if name == "nodes" && unchecked(row).is_none() && rows.concerns(&numbers, key) {
-                    rows.bad("a row of a tree's nodes is damaged: its checksum differs", (name, key), row, remedy::REBUILD);
+                    rows.bad(
+                        "a row of a tree's nodes is damaged: its checksum differs",
+                        (name, key),
+                        row,
+                        remedy::REBUILD,
+                    );
                 }
                 let Some((is_broken, _)) = rows.state_of(&numbers, key) else {
                     return rows.unexplained(name, key, row);
@@ -274,13 +280,13 @@ impl<'v> Rows<'_, 'v> {
     pub(super) fn writers(&mut self) -> Result<Vec<(XaeroID, PublicKey)>, StorageError> {
         const REMEDY: &str = "get the author's public key again";
         let mut known = Vec::new();
-        self.each(Table::Writers, &mut |rows, key, row| {
-            match unchecked(row).map(PublicKey::from_bytes) {
-                Some(Ok(public)) if public.id().as_bytes() == key => known.push((public.id(), public)),
-                Some(Ok(_)) => rows.bad("a public key is of another author than its row", ("writers", key), row, REMEDY),
-                Some(Err(error)) => rows.bad(format!("a public key cannot be used: {error}"), ("writers", key), row, REMEDY),
-                None => rows.bad("a public key is damaged: its checksum differs", ("writers", key), row, REMEDY),
+        self.each(Table::Writers, &mut |rows, key, row| match unchecked(row).map(PublicKey::from_bytes) {
+            Some(Ok(public)) if public.id().as_bytes() == key => known.push((public.id(), public)),
+            Some(Ok(_)) => rows.bad("a public key is of another author than its row", ("writers", key), row, REMEDY),
+            Some(Err(error)) => {
+                rows.bad(format!("a public key cannot be used: {error}"), ("writers", key), row, REMEDY)
             }
+            None => rows.bad("a public key is damaged: its checksum differs", ("writers", key), row, REMEDY),
         })?;
         Ok(known)
     }

@@ -3,10 +3,7 @@
 use hashbrown::HashMap;
 
 use crate::{
-    actors::storage::{
-        head::Head,
-        keys::SubjectNumber,
-    },
+    actors::storage::{head::Head, keys::SubjectNumber},
     wire::{
         id::{SubjectId, XaeroID},
         mmr::Peaks,

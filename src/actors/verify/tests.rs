@@ -109,7 +109,7 @@ fn scene(dir: &Path) {
             let mut txn = store.env.write().unwrap();
             step.rows.iter().for_each(|(key, row)| txn.put(Table::Nodes, key, row).unwrap());
             store.commit(txn).unwrap();
-            if !step.more {
+            if step.rows.is_empty() {
                 break;
             }
         }
