@@ -235,15 +235,26 @@ impl<'f> View<'f> {
 
     /// Visits the rows of the list of free pages.
     pub(crate) fn free_rows(&self, visit: &mut dyn FnMut(&'f [u8])) {
+        self.all(self.meta.free, &mut |_, row| visit(row));
+    }
+
+    /// Visits the names of the tables, with their descriptions.
+    pub(crate) fn name_rows(&self, visit: &mut dyn FnMut(&'f [u8], &'f [u8])) {
+        self.all(self.meta.main, visit);
+    }
+
+    /// Visits the rows that can be read.
+    fn all(&self, tree: Tree, visit: &mut dyn FnMut(&'f [u8], &'f [u8])) {
         let visited = self.walk(
-            self.meta.free,
+            tree,
             &[],
-            &mut |_, row| {
-                visit(row);
+            &mut |key, row| {
+                visit(key, row);
                 Ok(true)
             },
             &mut |_| {},
         );
+        // Nothing but the visit could fail.
         drop(visited);
     }
 

@@ -59,7 +59,7 @@ pub(crate) enum Table {
 }
 
 /// The tables with their names, in the order of the enum.
-pub(super) const TABLES: [(Table, &str); 15] = [
+pub(crate) const TABLES: [(Table, &str); 15] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),

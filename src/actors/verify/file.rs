@@ -6,6 +6,7 @@
 use super::report::{Finding, Findings, remedy};
 use crate::actors::storage::{
     frozen::{FREE, View},
+    lmdb::TABLES,
     pages::{Fault, Pages},
 };
 
@@ -33,6 +34,7 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
             findings.add(fault(name, damaged));
         }
     }
+    names(view, findings);
     view.free_rows(&mut |row| {
         let place = view.offset_of(row);
         let bad = |what: String| Finding::damage(what, remedy::RESTORE).offset(place);
@@ -55,6 +57,28 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
         let what = format!("{lost} pages of the data file are neither in use nor free");
         findings.add(Finding::warning(what, "nothing is lost but the room that they take"));
     }
+}
+
+/// The tables by their names: one that nobody knows, beside one that is missing, is that one under a damaged name.
+fn names(view: &View<'_>, findings: &mut Findings) {
+    let mut named: Vec<&[u8]> = Vec::new();
+    view.name_rows(&mut |name, _| named.push(name));
+    let missing = TABLES.iter().map(|(_, name)| *name).filter(|name| !named.contains(&name.as_bytes()));
+    let missing: Vec<&str> = missing.collect();
+    view.name_rows(&mut |name, row| {
+        if TABLES.iter().any(|(_, known)| known.as_bytes() == name) {
+            return;
+        }
+        let shown = String::from_utf8_lossy(name);
+        let finding = if missing.is_empty() {
+            let what = format!("the data file has a table {shown:?}, which this version does not know");
+            Finding::warning(what, "upgrade xaeroflux, if there is a newer version")
+        } else {
+            let what = format!("the data file has a table {shown:?}, and none of the name {}", missing.join(" or "));
+            Finding::damage(what, remedy::RESTORE)
+        };
+        findings.add(finding.offset(view.offset_of(row)));
+    });
 }
 
 /// A set of pages.

@@ -291,12 +291,12 @@ impl Verification<'_> {
         rows.checked(Table::Cuts, "cuts")?;
         rows.checked(Table::Cursors, "cursors")?;
         let writers = rows.writers()?;
+        let head_rows = rows.all(Table::Heads)?;
         if self.only.is_none() {
-            rows.meta(end)?;
+            rows.meta(end, !head_rows.is_empty())?;
         }
         self.keys.extend(writers);
         (self.progress)(Progress { what: "rows", done: 1, total: steps });
-        let head_rows = rows.all(Table::Heads)?;
         let (mut batches, mut counts) = (Vec::new(), Vec::new());
         for (key, row) in rows.all(Table::SignedHeads)? {
             if key.len() == 8 { batches.push((key, row)) } else { counts.push((key, row)) }
@@ -345,3 +345,6 @@ impl Verification<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use crate::{
             StorageError,
             frozen::View,
             head::INDEX_STEP,
+            home,
             keys::{self, SubjectNumber},
             lmdb::{Reads, Table},
             open::snapshot_row,
@@ -73,9 +74,11 @@ impl<'v> Rows<'_, 'v> {
     }
 
     /// Facts about the whole directory.
-    pub(super) fn meta(&mut self, end: Option<u64>) -> Result<(), StorageError> {
+    pub(super) fn meta(&mut self, end: Option<u64>, has_heads: bool) -> Result<(), StorageError> {
+        let mut found: Vec<&[u8]> = Vec::new();
         self.each(Table::Meta, &mut |rows, key, row| {
             let place = ("meta", key);
+            found.push(key);
             match key {
                 b"checkpoint" => match recover::checkpoint_of(row) {
                     None => rows.bad("the checkpoint is damaged: its checksum differs", place, row, remedy::RESTORE),
@@ -85,13 +88,33 @@ impl<'v> Rows<'_, 'v> {
                     }
                     Some(_) => {}
                 },
-                b"trees" | b"head_batches" | b"unsigned_heads" if unchecked(row).is_none() => {
-                    rows.bad("a row is damaged: its checksum differs", place, row, remedy::RESTORE);
+                b"trees" | b"head_batches" | b"unsigned_heads" => {
+                    if unchecked(row).is_none() {
+                        rows.bad("a row is damaged: its checksum differs", place, row, remedy::RESTORE);
+                    }
                 }
-                // What else there is has no checksum, or is of a newer version.
-                _ => {}
+                // Compared with the directory itself.
+                home::KEY => {}
+                _ => {
+                    let what = "this version does not know the row: it is of a newer one, or its key is damaged";
+                    let finding = Finding::warning(what, "upgrade xaeroflux, if there is a newer version");
+                    rows.findings.add(finding.row("meta", key).offset(rows.view.offset_of(row)));
+                }
             }
-        })
+        })?;
+        // What is written together with others that are there.
+        let has_trees = found.contains(&b"trees".as_slice());
+        for (key, is_due) in [
+            (b"checkpoint".as_slice(), has_heads || has_trees),
+            (b"head_batches".as_slice(), has_trees),
+            (b"unsigned_heads".as_slice(), has_trees),
+        ] {
+            if is_due && !found.contains(&key) {
+                let what = format!("the row \"{}\" is missing", String::from_utf8_lossy(key));
+                self.findings.add(Finding::damage(what, remedy::RESTORE).row("meta", key));
+            }
+        }
+        Ok(())
     }
 
     /// Subjects and their numbers, which name each other. Returns the number of the subject that is asked for.
