@@ -77,9 +77,10 @@ pub use actors::{
 pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};
 pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVector, XaeroEvent, XaeroID};
 pub use subject::{
-    ControlBus, DataBus, Error, EventStream, ExportError, ExportOptions, ExportSummary, Handle, ImportError,
-    ImportFailure, ImportFork, ImportSummary, IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow,
-    Progress, Publish, Sink, Subject, SubjectActor, SubscribeOptions, Subscription, identity,
+    AckReceipt, ControlBus, DataBus, Delivery, DeliveryBatch, DurableError, DurableSubscription, Error, EventStream,
+    Events, ExportError, ExportOptions, ExportSummary, Handle, ImportError, ImportFailure, ImportFork, ImportSummary,
+    IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, Sink, Subject,
+    SubjectActor, SubscribeOptions, Subscription, identity,
 };
 
 /// The README's snippets, compiled and run by the tests.

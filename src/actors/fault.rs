@@ -49,6 +49,18 @@ pub const POINTS: &[&str] = &[
     "committer.after_commit",
     // The thread that signs the heads.
     "signing.job",
+    // The segment writer: the file has its room, its blocks, its footer, its name; it was read back.
+    "segment.allocated",
+    "segment.written",
+    "segment.synced",
+    "segment.renamed",
+    "segment.verified",
+    // The thread that owns the write transactions again, about to take events out of the log table, and when it has.
+    "segment.before_trim",
+    "segment.after_trim",
+    // The MMR actor.
+    "mmr.received",
+    "mmr.submitted",
     // The batch processor.
     "batch.received",
     "batch.fold",

@@ -3,7 +3,8 @@
 //! * `bus` is what publishers write to. `pool` runs the users' closures. `runtime` is the process's threads.
 //! * `storage` is the node's one LMDB environment, `committer` the one thread that writes it, `keyring` its
 //!   identities, `signing` the thread that signs for them.
-//! * `aof` and `batch` are the children of a subject's supervisor; `watch` tells it of their deaths, and
+//! * [`segment`] is where the log goes when it gets old.
+//! * `aof`, `mmr`, `segment` and `batch` have the children of a subject's supervisor; `watch` tells it of their deaths, and
 //!   [`supervise`] decides what to do then.
 //! * [`fault`] is where tests make things fail.
 //!
@@ -19,6 +20,7 @@ pub(crate) mod keyring;
 pub(crate) mod mmr;
 pub(crate) mod pool;
 pub(crate) mod runtime;
+pub mod segment;
 pub(crate) mod signing;
 pub(crate) mod storage;
 pub mod supervise;

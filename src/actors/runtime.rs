@@ -1,6 +1,7 @@
 //! The threads that a process has for all its nodes and subjects, however many these are.
 //!
 //! * one thread with an actix System, on which supervisors and AOF actors live: they only pass batches on;
+//! * one thread for the actors that follow the log and write files, and may therefore wait for the disk;
 //! * a few threads (arbiters) for batch actors, which fold;
 //! * the [pool](crate::actors::pool) for the users' closures.
 //!
@@ -34,6 +35,7 @@ pub(crate) struct Runtime {
     pool: Arc<Pool>,
     system: System,
     main: ArbiterHandle,
+    storage: ArbiterHandle,
     batch: Vec<ArbiterHandle>,
     next_batch: AtomicUsize,
     owned: Mutex<Option<Owned>>,
@@ -62,7 +64,8 @@ impl Runtime {
         let (tell, told) = mpsc::channel();
         let thread = std::thread::Builder::new().name("xaeroflux-system".to_owned()).spawn(move || {
             let runner = System::new();
-            let arbiters: Vec<Arbiter> = (0..BATCH_THREADS).map(|_| Arbiter::new()).collect();
+            // The storage thread, then those that fold.
+            let arbiters: Vec<Arbiter> = (0..1 + BATCH_THREADS).map(|_| Arbiter::new()).collect();
             let identify = |arbiter: &Arbiter| {
                 let (tell, told) = mpsc::channel();
                 // Nobody listens any more where the start has failed.
@@ -79,11 +82,13 @@ impl Runtime {
         })?;
         let (system, main, arbiters, threads) =
             told.recv().map_err(|_| std::io::Error::other("the actor system did not start: see the log"))?;
+        let mut handles = arbiters.iter().map(Arbiter::handle);
         Ok(Self {
             pool: Pool::start(PoolOptions::default()),
             system,
+            storage: handles.next().unwrap_or_else(|| main.clone()),
             main,
-            batch: arbiters.iter().map(Arbiter::handle).collect(),
+            batch: handles.collect(),
             next_batch: AtomicUsize::new(0),
             owned: Mutex::new(Some(Owned { arbiters, thread })),
             threads,
@@ -93,6 +98,11 @@ impl Runtime {
     /// Where supervisors and AOF actors live.
     pub(crate) const fn main(&self) -> &ArbiterHandle {
         &self.main
+    }
+
+    /// Where the actors live that follow the log and write files.
+    pub(crate) const fn storage(&self) -> &ArbiterHandle {
+        &self.storage
     }
 
     /// Where the next batch actor is to live.

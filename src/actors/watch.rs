@@ -11,6 +11,10 @@ use actix::{Message, WeakRecipient};
 pub enum ChildKind {
     /// Appends to the log.
     Aof,
+    /// Moves what is old out of the log table.
+    Segment,
+    /// Stores the nodes of the trees over the log.
+    Mmr,
     /// Folds.
     Batch,
 }
@@ -19,6 +23,8 @@ impl std::fmt::Display for ChildKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Aof => "AOF actor",
+            Self::Mmr => "MMR actor",
+            Self::Segment => "segment writer",
             Self::Batch => "batch actor",
         })
     }

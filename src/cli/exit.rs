@@ -28,6 +28,8 @@ pub enum Exit {
     Streams = 6,
     /// The engine failed, or the demo did not end in the states that it should.
     Failed = 7,
+    /// What was given proves nothing: a proof or a key is damaged, or is about something else.
+    Unproven = 8,
     /// Interrupted by a signal before it was done: 128 + 2, as shells have it.
     Interrupted = 130,
 }
@@ -93,6 +95,8 @@ impl From<Error> for Failure {
                 KeyringError::BadName { .. } => Exit::Usage,
                 _ => Exit::Identity,
             },
+            Error::Proof(_) | Error::Unsigned { .. } => Exit::Unproven,
+            Error::NoSuchEvent { .. } => Exit::Usage,
             Error::Publish(error) => of_publish(error),
             _ => Exit::Failed,
         };

@@ -8,8 +8,8 @@
 //! * [`exit`] is how it can end.
 //! * [`output`] is standard output, [`text`] how payloads are shown on it, [`log`] and [`signals`] the rest of the outside
 //!   world.
-//! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`] and [`demo`] are the
-//!   subcommands.
+//! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`prove`]
+//!   and [`demo`] are the subcommands.
 
 mod args;
 mod demo;
@@ -20,6 +20,7 @@ mod input;
 mod kind;
 mod log;
 mod output;
+mod prove;
 mod publish;
 mod replay;
 mod signals;
@@ -65,6 +66,8 @@ fn run(Cli { global, command }: Cli) -> Result<Exit, Failure> {
         Command::Publish(args) => publish::run(&global, args, &mut output),
         Command::Replay(args) => replay::run(&global, &args, &mut output),
         Command::State(args) => state::run(&global, &args, &mut output),
+        Command::Prove(args) => prove::prove(&global, &args),
+        Command::CheckProof(args) => prove::check(&args, &mut output),
     };
     // What there is to be seen comes before the reason why there is no more of it.
     match (ended, output.flush().map_err(Failure::from)) {

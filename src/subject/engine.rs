@@ -22,7 +22,7 @@ use crate::{
         storage::{
             StorageError, Store,
             lmdb::{Reads, Table},
-            open::SubjectLog,
+            open::{StoreOptions, SubjectLog},
         },
     },
     wire::{
@@ -37,6 +37,8 @@ pub(crate) struct Engine {
     // Before the store: the committer's thread ends, and with it its hold on the store.
     pub(crate) committer: Arc<Committer>,
     pub(crate) store: Arc<Store>,
+    /// Whether the logs have trees, which the heads are made of.
+    pub(crate) keeps_trees: bool,
     // After these: the threads on which the others' actors lived.
     pub(crate) runtime: Arc<Runtime>,
 }
@@ -72,7 +74,7 @@ impl Engine {
     /// take the other's numbers for their own.
     pub(crate) fn open(
         dir: &Path,
-        map_size: usize,
+        options: StoreOptions,
         wall: WallClock,
         own_name: Option<&str>,
         signed: bool,
@@ -90,7 +92,7 @@ impl Engine {
         }
         let runtime = Runtime::shared()?;
         let (held, closed) = mpsc::channel();
-        let store = Store::open(dir, map_size, Some(held))?;
+        let store = Store::open_with(dir, options, Some(held))?;
         let keyring = Keyring::open(dir.join("keys"))?;
         let keyring = Arc::new(match own_name {
             Some(name) => keyring.with_own_name(name)?,
@@ -105,7 +107,7 @@ impl Engine {
         }
         let trust = if signed { Trust::Keys(Arc::clone(&keyring)) } else { Trust::Off };
         let committer = Arc::new(Committer::start(Arc::clone(&store), wall, trust)?);
-        let engine = Arc::new(Self { keyring, committer, store, runtime });
+        let engine = Arc::new(Self { keyring, committer, store, keeps_trees: signed, runtime });
         let mut open = lock();
         let open = open.get_or_insert_with(HashMap::new);
         open.retain(|_, (engine, closed)| engine.strong_count() > 0 || !closed.try_lock().is_ok_and(|it| it.is_over()));
@@ -136,14 +138,14 @@ impl Engine {
         }
     }
 
-    /// The public key of a writer: of one whose secret is or was here, or of one elsewhere whose events came with it.
+    /// The public key of a writer: of a local identity, of one that was retired here, or one that came with its events.
     pub(crate) fn writer_key(&self, writer: XaeroID) -> Result<Option<PublicKey>, StorageError> {
-        if let Some(key) = self.keyring.writer_key(writer) {
+        if let Some(key) = self.keyring.key_of(writer) {
             return Ok(Some(key));
         }
         let txn = self.store.env.read()?;
         let Some(row) = txn.get(Table::Writers, writer.as_bytes())? else { return Ok(None) };
-        let key = unchecked(row).and_then(|bytes| PublicKey::from_bytes(bytes).ok()).filter(|key| key.id() == writer);
+        let key = unchecked(row).and_then(|row| PublicKey::from_bytes(row).ok()).filter(|key| key.id() == writer);
         key.map(Some).ok_or_else(|| StorageError::DamagedRow { table: "writers", key: writer.to_string() })
     }
 

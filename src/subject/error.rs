@@ -10,8 +10,8 @@ use crate::{
         keyring::KeyringError,
         storage::StorageError,
     },
-    subject::pipeline::PipelineError,
-    wire::name::NameError,
+    subject::{durable::DurableError, pipeline::PipelineError},
+    wire::{id::Dot, name::NameError, proof::ProofError},
 };
 
 /// A failure of a node or a subject. Its message names the broken rule and the way out.
@@ -30,6 +30,9 @@ pub enum Error {
     /// A pipeline that makes no sense.
     #[error(transparent)]
     Pipeline(Arc<PipelineError>),
+    /// A durable subscription.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
     /// An event was not published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -42,6 +45,23 @@ pub enum Error {
     /// A thread could not be started.
     #[error("the engine's threads could not be started: {0}")]
     Threads(Arc<std::io::Error>),
+    /// There is no such event here.
+    #[error("there is no event {dot} in this subject's log here: it may have another author, or not have arrived yet")]
+    NoSuchEvent {
+        /// Author and sequence number that were asked for.
+        dot: Dot,
+    },
+    /// Nothing here shows that the author signed the event.
+    #[error(
+        "event {dot} is covered by no signed head here: it came without one, or its author's key cannot sign; get it again from a node that has its head"
+    )]
+    Unsigned {
+        /// The event.
+        dot: Dot,
+    },
+    /// A proof that does not hold.
+    #[error(transparent)]
+    Proof(Arc<ProofError>),
     /// The subject does not run.
     #[error("the subject is not running: call run() first, and keep the handle")]
     NotRunning,
@@ -56,6 +76,12 @@ pub enum Error {
 impl From<KeyringError> for Error {
     fn from(error: KeyringError) -> Self {
         Self::Keyring(Arc::new(error))
+    }
+}
+
+impl From<ProofError> for Error {
+    fn from(error: ProofError) -> Self {
+        Self::Proof(Arc::new(error))
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     node::{NodeShared, default_shared},
     notice::Notices,
     pipeline::{PipelineError, PipelineSpec},
+    prover::ProofChecker,
     run::Handle,
     subscription::{EventStream, Subscription},
     supervisor::SubjectActor,
@@ -121,10 +122,30 @@ impl Subject {
         self.with(self.spec.filter(keep))
     }
 
-    /// Keeps the events whose proof is present and valid. No proofs are made or verified yet, so nothing passes.
+    /// Keeps the events whose proof is there and holds: the event is, as it is here, in its author's signed log.
+    ///
+    /// On a durable subject proofs are made for a pipeline with this stage, and for no other; an event passes as soon as
+    /// its author's signature covers it, which is after the commit. An event that a stage before this one has changed does
+    /// not pass, nor does one that came without a signed head. In memory only events pass that bring their proof with
+    /// them, as long as the node is open and knows their author's key.
+    ///
+    /// ```
+    /// use xaeroflux::{Node, XaeroEvent, event::CRDT_SET_ADD};
+    /// let node = Node::ephemeral()?;
+    /// let tags = node.subject("tags");
+    /// let handle = tags.run()?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let proven = tags.filter_merkle_proofs().subscribe(move |event| tell.send(event.merkle_proof).unwrap());
+    /// tags.publish(XaeroEvent::new("urgent", CRDT_SET_ADD)).wait()?;
+    /// let proof = xaeroflux::wire::proof::EventProof::decode(&told.recv()?.unwrap())?;
+    /// proof.verify(&node.public_key("self")?)?;
+    /// # drop((proven, handle));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn filter_merkle_proofs(&self) -> Self {
-        self.with(self.spec.filter_merkle_proofs())
+        let (checker, core) = (ProofChecker::default(), self.core().map(Arc::downgrade).unwrap_or_default());
+        self.with(self.spec.filter_merkle_proofs(move |event| checker.holds(event, &core)))
     }
 
     /// Begins with the events of the log whose clocks lie in the window, and stays open for what comes later and lies in

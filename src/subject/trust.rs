@@ -1,16 +1,31 @@
 //! What a subject's log can show to others: signed heads and the subject's root.
 
-use super::{error::Error, handle::Subject};
+use std::sync::Arc;
+
+use super::{engine::Engine, error::Error, handle::Subject, prover::Prover};
 use crate::{
-    actors::committer::writer::{Batch, Outcome},
+    actors::{
+        committer::writer::{Batch, Outcome},
+        storage::open::SubjectLog,
+    },
     wire::{
         head::{SignedHead, subject_root},
-        id::XaeroID,
+        id::{Dot, XaeroID},
         mmr::Hash,
+        proof::EventProof,
     },
 };
 
 impl Subject {
+    /// The node's engine and the subject's log, its extent known.
+    pub(super) fn log(&self) -> Result<(Arc<Engine>, Arc<SubjectLog>), Error> {
+        let core = self.core().ok_or(Error::NotRunning)?;
+        core.check()?;
+        let engine = core.node.engine()?;
+        let log = engine.log(core.id, &core.name)?;
+        Ok((engine, log))
+    }
+
     /// The newest signed head of an author's log here. For an author whose key is on this node it covers all that is
     /// durable now: where the signature is on its way, this waits for it.
     ///
@@ -36,6 +51,32 @@ impl Subject {
         // What is durable now, and then that length signed.
         let length = engine.head(&log, author, 0)?.peaks.len();
         Ok(engine.head(&log, author, length)?.signed)
+    }
+
+    /// The proof that an event is in its author's signed log: for whoever has the author's public key, on any machine, and
+    /// without a data directory.
+    ///
+    /// ```
+    /// use xaeroflux::{Node, XaeroEvent, event::CRDT_SET_ADD, wire::proof::EventProof};
+    /// let node = Node::ephemeral()?;
+    /// let tags = node.subject("tags");
+    /// let handle = tags.run()?;
+    /// let receipt = tags.publish(XaeroEvent::new("urgent", CRDT_SET_ADD)).wait()?;
+    /// let bytes = tags.prove(receipt.author, receipt.seq)?.encode();
+    /// // Elsewhere:
+    /// let proof = EventProof::decode(&bytes)?;
+    /// proof.verify(&node.public_key("self")?)?;
+    /// assert_eq!(proof.header().id(), receipt.id);
+    /// # drop(handle);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoSuchEvent`]; [`Error::Unsigned`] where nothing here shows that the author signed it; otherwise as
+    /// [`signed_head`](Self::signed_head).
+    pub fn prove(&self, author: XaeroID, seq: u64) -> Result<EventProof, Error> {
+        let (engine, log) = self.log()?;
+        Prover::new(Arc::downgrade(&engine), log).prove(Dot::new(author, seq))
     }
 
     /// How many events each author has in the subject's log here, with the root over them; by author, ascending.

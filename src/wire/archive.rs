@@ -1,6 +1,6 @@
 //! The one place where bytes from disk or network become an archived record.
 //!
-//! Every caller goes through [`open`]: checksum, then rkyv's checked access, then the protocol's limits. Nothing else in
+//! Every caller goes through [`open`] (or, inside of what was compared as a whole, `open_verified`): checksum, then rkyv's checked access, then the protocol's limits. Nothing else in
 //! the crate turns outside bytes into an archived type.
 
 use rkyv::rancor::Failure;
@@ -19,6 +19,21 @@ use crate::wire::{
 /// rules.
 pub fn open(bytes: &[u8]) -> Result<(RecordView<'_>, usize), FrameError> {
     let (record, length) = frame::decode(bytes)?;
+    Ok((check(record)?, length))
+}
+
+/// As [`open`], without the frame's checksum. All else is checked.
+///
+/// Only for bytes inside of a block of a sealed segment whose own checksum was compared for this very reading: it covers
+/// all frames in it, so that comparing theirs as well would say the same twice.
+pub(crate) fn open_verified(bytes: &[u8]) -> Result<(RecordView<'_>, usize), FrameError> {
+    let (record, length) = frame::decode_verified(bytes)?;
+    Ok((check(record)?, length))
+}
+
+/// The record in these bytes, in place.
+#[inline]
+fn check(record: &[u8]) -> Result<RecordView<'_>, FrameError> {
     let archived = rkyv::access::<ArchivedRecordV1<'_>, Failure>(record)
         .map_err(|_| FrameError::Malformed("its structure does not hold together"))?;
     let event_type =
@@ -46,7 +61,7 @@ pub fn open(bytes: &[u8]) -> Result<(RecordView<'_>, usize), FrameError> {
         }
         previous = Some(dep);
     }
-    Ok((view, length))
+    Ok(view)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod demo;
 mod follow;
 mod id;
 mod options;
+mod prove;
 mod publish;
 mod receipts;
 mod replay;

@@ -20,7 +20,7 @@ use crate::{
     wire::{
         id::{EventId, SubjectId},
         mmr::Hash,
-        record::RecordView,
+        record::{RecordView, ids_of},
     },
 };
 
@@ -91,7 +91,7 @@ impl LogWriter {
             from = from.saturating_add(PART_EVENTS);
             let unknown: Vec<RecordView<'_>> =
                 records.iter().zip(&known).filter(|(_, id)| id.is_none()).map(|(record, _)| *record).collect();
-            let mut hashed = unknown.iter().map(RecordView::id);
+            let mut hashed = ids_of(&unknown).into_iter();
             let mut leaves: Vec<(u32, Hash)> = Vec::with_capacity(records.len());
             for (record, known) in records.iter().zip(known) {
                 let Some(event) = known.or_else(|| hashed.next()) else { continue };

@@ -9,7 +9,10 @@ use std::{
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-use super::writer::{Batch, LogWriter, Outcome, Reply, Submission};
+use super::{
+    trim,
+    writer::{Batch, LogWriter, Outcome, Reply, Submission},
+};
 use crate::actors::{
     fault::fault_point,
     keyring::Keyring,
@@ -52,6 +55,8 @@ pub(crate) struct Committer {
 enum Message {
     Submit(Submission),
     Signed(Done),
+    /// A segment was sealed: what it holds may leave the log table.
+    Trim,
     Stop,
 }
 
@@ -104,6 +109,7 @@ impl Committer {
             committed: false,
             // What was held when the node stopped may be due by now.
             look_at: Some(Instant::now()),
+            trim_at: Some(Instant::now()),
         };
         let thread = std::thread::Builder::new()
             .name("xaeroflux-commit".to_owned())
@@ -115,10 +121,23 @@ impl Committer {
 
     /// Hands a submission over. It is answered in any case.
     pub(crate) fn submit(&self, submission: Submission) {
-        if let Err(returned) = self.inbox.send(Message::Submit(submission))
-            && let Message::Submit(submission) = returned.into_inner()
-        {
+        if let Some(submission) = self.try_submit(submission) {
             (submission.reply)(Err(StorageError::Closed));
+        }
+    }
+
+    /// Tells that the segments reach further than they did.
+    pub(crate) fn trim(&self) {
+        // Whoever starts next finds out by itself.
+        let _ = self.inbox.send(Message::Trim);
+    }
+
+    /// As [`submit`](Self::submit), but where the committer has ended the submission comes back, and is not answered: for
+    /// those who hold a lock that the answer needs.
+    pub(crate) fn try_submit(&self, submission: Submission) -> Option<Submission> {
+        match self.inbox.send(Message::Submit(submission)).err()?.into_inner() {
+            Message::Submit(submission) => Some(submission),
+            _ => None,
         }
     }
 
@@ -164,6 +183,8 @@ struct Loop {
     committed: bool,
     /// When to look whether a held event's time has come; `None` while nothing is held.
     look_at: Option<Instant>,
+    /// When to take out of the log table what is in segments; `None` while there is nothing of the kind.
+    trim_at: Option<Instant>,
 }
 
 /// How an attempt to commit a group ended.
@@ -188,7 +209,10 @@ impl Loop {
                     self.commit(Vec::new());
                 }
             }
-            let received = match self.look_at.into_iter().chain(self.store_at).min() {
+            if self.trim_at.is_some_and(|due| due <= Instant::now()) {
+                self.trim();
+            }
+            let received = match self.look_at.into_iter().chain(self.store_at).chain(self.trim_at).min() {
                 Some(due) => messages.recv_deadline(due),
                 None => messages.recv().map_err(RecvTimeoutError::from),
             };
@@ -196,6 +220,10 @@ impl Loop {
                 Ok(Message::Submit(submission)) => submission,
                 Ok(Message::Signed(done)) => {
                     self.take_signed(done);
+                    continue;
+                }
+                Ok(Message::Trim) => {
+                    self.trim_at = Some(Instant::now());
                     continue;
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
@@ -212,6 +240,7 @@ impl Loop {
                         group.push(submission);
                     }
                     Ok(Message::Signed(done)) => self.take_signed(done),
+                    Ok(Message::Trim) => self.trim_at = Some(Instant::now()),
                     Ok(Message::Stop) => {
                         stopping = true;
                         break;
@@ -496,6 +525,32 @@ impl Loop {
         }
     }
 
+    /// Takes some of what is in segments out of the log table, and finds out when to go on.
+    fn trim(&mut self) {
+        self.trim_at = None;
+        if self.store.poisoned().is_some() {
+            return;
+        }
+        let more = catch_unwind(AssertUnwindSafe(|| trim::step(&mut self.writer)));
+        match more {
+            Ok(Ok(true)) => self.trim_at = Some(Instant::now()),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "what is in segments could not be taken out of the log table yet");
+                if let StorageError::Poisoned { reason } = &error {
+                    self.store.poison(reason);
+                }
+                self.recover();
+                self.trim_at = Instant::now().checked_add(trim::RETRY);
+            }
+            Err(_) => {
+                tracing::error!("the committer panicked; reading back what is durable");
+                self.recover();
+                self.trim_at = Instant::now().checked_add(trim::RETRY);
+            }
+        }
+    }
+
     fn close(&mut self) {
         if let Some(keyring) = self.keyring.clone().filter(|_| self.store.poisoned().is_none()) {
             // A job that is on its way would come back to nobody: its heads are signed here.
@@ -531,6 +586,9 @@ impl Batch {
             Self::Foreign(foreign) => (foreign.frames.len(), foreign.frames.iter().map(Vec::len).sum()),
             Self::Snapshot { row, .. } => (1, row.len()),
             Self::Nodes(rows) => (1, rows.iter().map(|(_, row)| row.len()).sum()),
+            Self::Cursor { cursor, .. } => {
+                (1, cursor.as_ref().and_then(|cursor| cursor.state.as_ref()).map_or(0, |state| state.len()))
+            }
             Self::Open | Self::Logs | Self::Head { .. } | Self::Heads => (0, 0),
         }
     }

@@ -13,7 +13,8 @@
 //! along the author's back-links.
 //!
 //! * [`nodes`] reads any node, stored or not: what proofs are made of.
-//! * [`projection`] makes the rows that are missing.
+//! * [`projection`] finds the rows that are missing, and makes them; [`actor`] is the child that has them stored.
 
+pub(crate) mod actor;
 pub(crate) mod nodes;
 pub(crate) mod projection;

@@ -14,6 +14,7 @@ use crate::{
             head::{AuthorHead, INDEX_STEP},
             keys::{self, SubjectNumber},
             lmdb::{Reads, Table},
+            reader::LogReader,
         },
     },
     wire::{
@@ -29,10 +30,8 @@ const STEP_GROUPS: u64 = 64;
 /// What one step of the projection found missing.
 #[derive(Default)]
 pub(crate) struct Step {
-    /// Key and value of each row.
+    /// Key and value of each row. None: nothing is missing.
     pub(crate) rows: Vec<([u8; 16], Vec<u8>)>,
-    /// Whether more is missing.
-    pub(crate) more: bool,
 }
 
 /// The next rows that are missing in this subject, of one author at a time.
@@ -51,9 +50,7 @@ pub(crate) fn step(store: &Store, number: SubjectNumber) -> Result<Step, Storage
         let done = last_step(&txn, Table::Nodes, number, next)?;
         if done < groups {
             let upto = groups.min(done.saturating_add(STEP_GROUPS));
-            let rows = rows(store, &txn, (number, next), done, upto)?;
-            // Another author may lack rows as well: asked again, this says so.
-            return Ok(Step { rows, more: true });
+            return Ok(Step { rows: rows(&txn, (number, next), done, upto)? });
         }
         let Some(after) = next.checked_add(1) else { return Ok(Step::default()) };
         slot = after;
@@ -62,7 +59,6 @@ pub(crate) fn step(store: &Store, number: SubjectNumber) -> Result<Step, Storage
 
 /// The rows of the groups from `done` up to `upto`.
 fn rows(
-    store: &Store,
     txn: &impl Reads,
     (number, slot): (SubjectNumber, u32),
     done: u64,
@@ -75,7 +71,7 @@ fn rows(
         last: Link::NONE,
         clock: Clock::ZERO,
     };
-    let mut nodes = TreeNodes::new(txn, store.log_reader(txn), number, slot, author);
+    let mut nodes = TreeNodes::new(txn, LogReader::new(txn), number, slot, author);
     let mut peaks = Vec::new();
     let mut above = 0;
     for level in (0..u64::BITS).rev().filter(|level| done >> level & 1 == 1) {

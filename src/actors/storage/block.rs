@@ -167,7 +167,7 @@ impl BlockBuilder {
         let offset = usize::try_from(*self.offsets.get(index)?).ok()?;
         let end = self.offsets.get(index + 1).and_then(|end| usize::try_from(*end).ok());
         let bytes = self.entries.get(offset..end.unwrap_or(self.entries.len())).ok_or(MALFORMED);
-        Some(bytes.and_then(|bytes| Entry::parse(position, bytes, true)))
+        Some(bytes.and_then(|bytes| Entry::parse(position, bytes, true, true)))
     }
 
     pub(crate) fn entries(&self) -> &[u8] {
@@ -222,6 +222,13 @@ impl<'t> Stored<'t> {
         Ok(Self { position, links, id, record, frame })
     }
 
+    /// As [`open`](Self::open), where the block was compared as a whole: see [`archive::open_verified`].
+    fn open_verified(position: u64, Entry { links, id, frame }: Entry<'t>) -> Result<Self, FrameError> {
+        let (record, length) = archive::open_verified(frame)?;
+        let frame = frame.get(..length).ok_or(MALFORMED)?;
+        Ok(Self { position, links, id, record, frame })
+    }
+
     /// The event id: as stored, else hashed.
     pub(crate) fn id(&self) -> EventId {
         self.id.unwrap_or_else(|| self.record.id())
@@ -247,6 +254,28 @@ impl<'t> BlockView<'t> {
         Ok(Self { first, table, bytes, with_ids })
     }
 
+    /// The position of the block's first entry.
+    pub(crate) const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Bytes from the block's first to the end of the entry at `position`, whose frame says how long it is.
+    pub(crate) fn length_up_to(&self, position: u64) -> Result<usize, FrameError> {
+        let frame = self.stored(position)?.frame;
+        let start = self.entry(position)?.frame;
+        Ok(self.bytes.len() - start.len() + frame.len())
+    }
+
+    /// Where the entry at `position` begins in the block; 0 where the block does not say.
+    pub(crate) fn offset(&self, position: u64) -> u64 {
+        self.offset_of(position).map_or(0, u64::from)
+    }
+
+    /// Whether the entries have ids.
+    pub(crate) const fn has_ids(&self) -> bool {
+        self.with_ids
+    }
+
     /// The position after the block's last entry.
     pub(crate) fn end(&self) -> u64 {
         self.first.saturating_add(u64::try_from(self.table.len() / OFFSET).unwrap_or(u64::MAX))
@@ -266,25 +295,43 @@ impl<'t> BlockView<'t> {
         Stored::open(position, self.entry(position)?)
     }
 
+    /// The entry at `position`, in a block that was compared as a whole, so that no checksum in it needs a look.
+    pub(crate) fn stored_verified(&self, position: u64) -> Result<Stored<'t>, FrameError> {
+        Stored::open_verified(position, self.entry_with(position, false)?)
+    }
+
     /// The entry at `position`, its frame not looked at.
     pub(crate) fn entry(&self, position: u64) -> Result<Entry<'t>, FrameError> {
-        let index = usize::try_from(position.wrapping_sub(self.first)).map_err(|_| MALFORMED)?;
-        let at = index.checked_mul(OFFSET).and_then(|at| self.table.get(at..)).ok_or(MALFORMED)?;
-        let offset = u32::from_le_bytes(*at.first_chunk().ok_or(MALFORMED)?);
+        self.entry_with(position, true)
+    }
+
+    #[inline]
+    fn entry_with(&self, position: u64, compare: bool) -> Result<Entry<'t>, FrameError> {
+        let offset = self.offset_of(position).ok_or(MALFORMED)?;
         let bytes = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..)).ok_or(MALFORMED)?;
-        Entry::parse(position, bytes, self.with_ids)
+        Entry::parse(position, bytes, self.with_ids, compare)
+    }
+
+    #[inline]
+    fn offset_of(&self, position: u64) -> Option<u32> {
+        let index = usize::try_from(position.wrapping_sub(self.first)).ok()?;
+        let at = index.checked_mul(OFFSET).and_then(|at| self.table.get(at..))?;
+        Some(u32::from_le_bytes(*at.first_chunk()?))
     }
 }
 
 impl<'t> Entry<'t> {
-    /// The entry that begins `bytes`.
-    fn parse(position: u64, bytes: &'t [u8], with_ids: bool) -> Result<Self, FrameError> {
+    /// The entry that begins `bytes`; `compare`: only if its checksum is right.
+    #[inline]
+    fn parse(position: u64, bytes: &'t [u8], with_ids: bool, compare: bool) -> Result<Self, FrameError> {
         let (crc, rest) = bytes.split_first_chunk::<CRC>().ok_or(MALFORMED)?;
         let length = if with_ids { LINKS + ID } else { LINKS };
         let (fields, frame) = rest.split_at_checked(length).ok_or(MALFORMED)?;
-        let (expected, found) = (u32::from_le_bytes(*crc), entry_crc(position, fields));
-        if expected != found {
-            return Err(FrameError::Checksum { expected, found });
+        if compare {
+            let (expected, found) = (u32::from_le_bytes(*crc), entry_crc(position, fields));
+            if expected != found {
+                return Err(FrameError::Checksum { expected, found });
+            }
         }
         let (numbers, id) = fields.split_first_chunk::<LINKS>().ok_or(MALFORMED)?;
         let mut numbers = numbers.chunks_exact(8).map(|n| n.try_into().map(u64::from_le_bytes));

@@ -6,7 +6,10 @@ use thiserror::Error;
 
 use crate::{
     actors::supervise::{MAX_BYTES, MAX_EVENTS},
-    wire::frame::FrameError,
+    wire::{
+        frame::FrameError,
+        id::{SubjectId, XaeroID},
+    },
 };
 
 /// A failure of the storage. Every message names the rule that was broken and the way out.
@@ -68,6 +71,23 @@ pub enum StorageError {
         /// What is wrong with it.
         source: FrameError,
     },
+    /// A part of the log that is kept in a segment cannot be read.
+    #[error(
+        "the segment {} is damaged from byte {offset} on ({what}): it held the log positions {first} up to {end}, which are refused while all else can be read: restore the file from a backup of this data directory, or fetch these events from a peer",
+        path.display()
+    )]
+    DamagedSegment {
+        /// The file, which may be missing.
+        path: PathBuf,
+        /// Where the damage begins in it.
+        offset: u64,
+        /// The first log position that cannot be read.
+        first: u64,
+        /// The log position after the last that cannot be read.
+        end: u64,
+        /// How it shows.
+        what: Arc<str>,
+    },
     /// A row beside the log is damaged.
     #[error("the {table} table is damaged at {key}: restore the data directory from a backup")]
     DamagedRow {
@@ -75,6 +95,16 @@ pub enum StorageError {
         table: &'static str,
         /// Which row.
         key: String,
+    },
+    /// The tree over an author's log does not give the root that was signed.
+    #[error(
+        "the tree over the log of {author} in subject {subject} is damaged: no proof can be made from it; see `xaeroflux verify` for the place"
+    )]
+    DamagedTree {
+        /// Whose log it is.
+        author: XaeroID,
+        /// The subject that the log belongs to.
+        subject: SubjectId,
     },
     /// The map is full.
     #[error(

@@ -8,6 +8,7 @@ use std::{
     fs::File,
     os::{fd::AsRawFd, raw::c_int},
     path::Path,
+    sync::Arc,
 };
 
 use lmdb::{
@@ -17,6 +18,7 @@ use lmdb::{
 use lmdb_sys as ffi;
 
 use super::error::StorageError;
+use crate::actors::segment::list::{Parts, SegmentList};
 
 /// Read transactions open at once, over all threads and processes: one for each worker, with room to spare.
 const MAX_READERS: u32 = 1024;
@@ -79,6 +81,7 @@ pub(crate) struct Env {
     env: Environment,
     tables: [Database; TABLES.len()],
     map_size: usize,
+    segments: SegmentList,
 }
 
 impl Env {
@@ -97,7 +100,7 @@ impl Env {
                 },
                 LmdbError::Other(libc::EACCES | libc::EROFS | libc::EPERM) => StorageError::NotWritable {
                     path: dir.to_owned(),
-                    source: std::sync::Arc::new(std::io::Error::from_raw_os_error(match error {
+                    source: Arc::new(std::io::Error::from_raw_os_error(match error {
                         LmdbError::Other(code) => code,
                         _ => libc::EACCES,
                     })),
@@ -119,7 +122,7 @@ impl Env {
             action: "opening the tables",
             reason: "their number does not match".to_owned(),
         })?;
-        let env = Self { env, tables, map_size };
+        let env = Self { env, tables, map_size, segments: SegmentList::default() };
         env.release_dead_readers();
         Ok(env)
     }
@@ -137,13 +140,19 @@ impl Env {
     /// A consistent view of what is durable now.
     pub(crate) fn read(&self) -> Result<ReadTxn<'_>, StorageError> {
         let txn = self.env.begin_ro_txn().map_err(|e| translate("beginning to read", self.map_size, e))?;
-        Ok(ReadTxn { env: self, txn })
+        // After the transaction has begun: what it does not find in the table any more is in these.
+        Ok(ReadTxn { env: self, txn, parts: self.segments.snapshot() })
     }
 
     /// The write transaction. Only the committer calls this: a second one on the same thread would wait for ever.
     pub(crate) fn write(&self) -> Result<WriteTxn<'_>, StorageError> {
         let txn = self.env.begin_rw_txn().map_err(|e| translate("beginning to write", self.map_size, e))?;
-        Ok(WriteTxn { env: self, txn })
+        Ok(WriteTxn { env: self, txn, parts: self.segments.snapshot() })
+    }
+
+    /// The segments that hold what has left the log table.
+    pub(crate) const fn segments(&self) -> &SegmentList {
+        &self.segments
     }
 
     /// Bytes that the newest commit's pages span: what the data file must at least have.
@@ -186,6 +195,9 @@ pub(crate) trait Reads {
     /// The row with the largest key that is not above `key`.
     fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Row<'_>>, StorageError>;
 
+    /// The segments: what is not in the log table of this transaction is in one of them.
+    fn parts(&self) -> &Parts;
+
     /// The row with the largest key.
     fn last(&self, table: Table) -> Result<Option<Row<'_>>, StorageError>;
 
@@ -205,12 +217,14 @@ pub(crate) type Row<'t> = (&'t [u8], &'t [u8]);
 pub(crate) struct ReadTxn<'e> {
     env: &'e Env,
     txn: RoTransaction<'e>,
+    parts: Arc<Parts>,
 }
 
 /// The write transaction. Dropped without a commit it leaves nothing behind.
 pub(crate) struct WriteTxn<'e> {
     env: &'e Env,
     txn: RwTransaction<'e>,
+    parts: Arc<Parts>,
 }
 
 impl WriteTxn<'_> {
@@ -274,6 +288,10 @@ macro_rules! reads {
 
             fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Row<'_>>, StorageError> {
                 at_or_before(&self.txn, self.env.db(table), key).map_err(|e| translate("seeking", self.env.map_size, e))
+            }
+
+            fn parts(&self) -> &Parts {
+                &self.parts
             }
 
             fn last(&self, table: Table) -> Result<Option<Row<'_>>, StorageError> {

@@ -10,8 +10,11 @@
 //!   since LMDB trusts them; [`tail`] tells a file that lost something from one that only lacks free pages.
 //! * [`block`] is the layout of the log: the frames of one commit, packed, each with its links.
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
+//! * [`cursor`] is the place of a durable subscription in a log.
+//! * [`cuts`] is where the logs of authors end who signed two histories.
 //! * [`home`] notices that the directory is a copy of another.
-//! * [`reader`] finds events by subject and ordinal, and by author and sequence number.
+//! * [`reader`] finds events by position, and by author and sequence number, wherever they lie; [`chain`] follows one author, `scan` reads those of a
+//!   subject in their order. [`mark`] is how a position is kept in the meta table.
 //! * [`open`] puts these together into a [`Store`].
 //!
 //! # The log
@@ -20,17 +23,25 @@
 //! entry has two back-links, to the previous event of its subject and to the previous one of its author in that
 //! subject. A sparse index holds the position of every 64th event by subject and by author, so that any event is found
 //! in one lookup and at most 63 steps, and no table has random keys.
+//!
+//! The oldest part of the log leaves the table for [segments](crate::actors::segment). Its index stays, and readers do not
+//! notice: positions are the same.
 
 pub(crate) mod block;
+pub(crate) mod chain;
+pub(crate) mod cursor;
+pub(crate) mod cuts;
 pub mod error;
 pub(crate) mod head;
 pub(crate) mod home;
 pub(crate) mod keys;
 pub(crate) mod lmdb;
 pub(crate) mod lock;
+pub(crate) mod mark;
 pub(crate) mod open;
 pub(crate) mod preflight;
 pub(crate) mod reader;
+mod scan;
 mod tail;
 
 pub use error::StorageError;

@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 
 use super::{
     block::Stored,
+    cuts::Cuts,
     error::StorageError,
     keys::{self, SubjectNumber},
     lmdb::{Env, Reads, Table, WriteTxn},
@@ -21,12 +22,17 @@ use super::{
     preflight,
     reader::{Extent, LogReader},
 };
-use crate::wire::id::SubjectId;
+use crate::{
+    actors::segment::store::{SEGMENT_BYTES, Segments},
+    wire::id::SubjectId,
+};
 
 /// The open data directory of a node. Everybody reads through it; only the committer writes.
 pub(crate) struct Store {
     dir: PathBuf,
     pub(crate) env: Env,
+    /// What of the log is in segments, and what is due.
+    pub(crate) segments: Arc<Segments>,
     /// An opening of the data file that LMDB does not know: see [`WriteTxn::commit`].
     data_file: File,
     logs: Mutex<HashMap<SubjectId, Weak<SubjectLog>>>,
@@ -36,11 +42,27 @@ pub(crate) struct Store {
     _held: Option<mpsc::Sender<()>>,
 }
 
+/// How a data directory is opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoreOptions {
+    /// Size of the map in bytes.
+    pub(crate) map_size: usize,
+    /// So many bytes of the log make a segment.
+    pub(crate) segment_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { map_size: 64 << 20, segment_bytes: SEGMENT_BYTES }
+    }
+}
+
 /// What readers know of one subject's log, and who shares it with the committer.
 pub(crate) struct SubjectLog {
     pub(crate) id: SubjectId,
     pub(crate) name: String,
     published: Mutex<Published>,
+    cuts: Mutex<Cuts>,
     token: AtomicU64,
     /// Told when the log has grown by what nobody just handed over.
     grown: Mutex<Option<Arc<Grown>>>,
@@ -59,8 +81,18 @@ pub(crate) struct Published {
 }
 
 impl Store {
-    /// Opens `dir`, and makes it where it is absent. `held` is dropped when the directory is free again.
+    /// As [`open_with`](Self::open_with), with a map of this size.
+    #[cfg(test)]
     pub(crate) fn open(dir: &Path, map_size: usize, held: Option<mpsc::Sender<()>>) -> Result<Arc<Self>, StorageError> {
+        Self::open_with(dir, StoreOptions { map_size, ..StoreOptions::default() }, held)
+    }
+
+    /// Opens `dir`, and makes it where it is absent. `held` is dropped when the directory is free again.
+    pub(crate) fn open_with(
+        dir: &Path,
+        StoreOptions { map_size, segment_bytes }: StoreOptions,
+        held: Option<mpsc::Sender<()>>,
+    ) -> Result<Arc<Self>, StorageError> {
         create(dir)?;
         let lock = DirLock::take(dir)?;
         preflight::format(dir)?;
@@ -71,9 +103,12 @@ impl Store {
         // LMDB syncs its file, but not the directory that the file's name is in.
         sync_dir(dir)?;
         preflight::mark_begun(dir)?;
+        let segments = Arc::new(Segments::new(dir, segment_bytes));
+        segments.recover(&env)?;
         Ok(Arc::new(Self {
             dir: dir.to_owned(),
             env,
+            segments,
             data_file,
             logs: Mutex::default(),
             poison: OnceLock::new(),
@@ -100,6 +135,7 @@ impl Store {
             id,
             name: name.to_owned(),
             published: Mutex::default(),
+            cuts: Mutex::default(),
             token: AtomicU64::new(0),
             grown: Mutex::default(),
         });
@@ -136,11 +172,6 @@ impl Store {
         let txn = self.env.read()?;
         let mut reader = LogReader::new(&txn);
         reader.subject((number, log.id), published.extent, from..from.saturating_add(max), &mut |stored| visit(stored))
-    }
-
-    /// Reads the log within a transaction.
-    pub(crate) fn log_reader<'t, R: Reads>(&'t self, txn: &'t R) -> LogReader<'t, R> {
-        LogReader::new(txn)
     }
 
     /// The snapshot of a fold, and how many events it covers.
@@ -204,6 +235,21 @@ impl SubjectLog {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Published { number, extent };
     }
 
+    /// Where authors' logs end.
+    pub(crate) fn cuts(&self) -> Cuts {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For the committer: from now on they end here. `false` where they did already.
+    pub(crate) fn publish_cuts(&self, cuts: &Cuts) -> bool {
+        let mut known = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != *cuts;
+        if changed {
+            known.clone_from(cuts);
+        }
+        changed
+    }
+
     /// Sets who is told when events have entered that waited for their time.
     pub(crate) fn set_grown(&self, grown: Arc<Grown>) {
         *self.grown.lock().unwrap_or_else(PoisonError::into_inner) = Some(grown);
@@ -230,7 +276,7 @@ pub(crate) fn snapshot_row(covered: u64, state: &[u8]) -> Vec<u8> {
 }
 
 /// Makes the directory, durable in its parent.
-fn create(dir: &Path) -> Result<(), StorageError> {
+pub(crate) fn create(dir: &Path) -> Result<(), StorageError> {
     if dir.is_dir() {
         return Ok(());
     }

@@ -1,8 +1,6 @@
-//! Reading the log: by position, by subject and ordinal, by author and sequence number.
-
-use std::ops::Range;
-
-use smallvec::SmallVec;
+//! Reading the log: by position, and by author and sequence number; `scan` adds by subject and ordinal.
+//!
+//! Where an event lies, in a segment or in the table, is decided here and nowhere else.
 
 use super::{
     block::{BlockBuilder, BlockView, Entry, Link, Links, Stored},
@@ -10,10 +8,17 @@ use super::{
     head::{AuthorHead, INDEX_STEP},
     keys::{self, SubjectNumber},
     lmdb::{Reads, Table},
+    mark,
 };
-use crate::wire::{
-    frame::FrameError,
-    id::{Dot, EventId, SubjectId},
+use crate::{
+    actors::segment::{
+        list::Part,
+        sealed::{Sealed, SealedBlock},
+    },
+    wire::{
+        frame::FrameError,
+        id::{Dot, EventId, SubjectId},
+    },
 };
 
 /// How far a subject's log reaches, as of some commit.
@@ -27,10 +32,39 @@ pub(crate) struct Extent {
 
 /// Reads events within one transaction, keeping the block it read last.
 pub(crate) struct LogReader<'t, R> {
-    txn: &'t R,
-    block: Option<BlockView<'t>>,
+    pub(super) txn: &'t R,
+    block: Option<Located<'t>>,
     /// The block that is not in the table yet, and the position of its first event.
     unwritten: Option<(u64, &'t BlockBuilder)>,
+}
+
+/// A block, and where it lies.
+#[derive(Clone, Copy)]
+pub(super) struct Located<'t> {
+    pub(super) view: BlockView<'t>,
+    /// The block's row, where it lies in a segment.
+    pub(super) sealed: Option<SealedBlock<'t>>,
+    /// Whether the block was compared as a whole for this reading.
+    verified: bool,
+}
+
+impl<'t> Located<'t> {
+    /// The event at `position`.
+    pub(super) fn stored(&self, position: u64) -> Result<Stored<'t>, StorageError> {
+        let stored = if self.verified { self.view.stored_verified(position) } else { self.view.stored(position) };
+        stored.map_err(|source| self.damaged(position, source))
+    }
+
+    fn links(&self, position: u64) -> Result<Links, StorageError> {
+        self.view.links(position).map_err(|source| self.damaged(position, source))
+    }
+
+    fn damaged(&self, position: u64, source: FrameError) -> StorageError {
+        match self.sealed {
+            Some(sealed) => sealed.damaged(self.view.offset(position), position..position.saturating_add(1), &source),
+            None => StorageError::DamagedEvent { position, source },
+        }
+    }
 }
 
 impl<'t, R: Reads> LogReader<'t, R> {
@@ -45,8 +79,11 @@ impl<'t, R: Reads> LogReader<'t, R> {
 
     /// The position after the last event of the log.
     pub(crate) fn end(&mut self) -> Result<u64, StorageError> {
-        let Some((key, value)) = self.txn.last(Table::Log)? else { return Ok(0) };
-        Ok(open(key, value)?.end())
+        match self.txn.last(Table::Log)? {
+            Some((key, value)) => Ok(open(key, value)?.end()),
+            // All of it is in segments.
+            None => mark::get(self.txn, mark::TRIMMED),
+        }
     }
 
     /// The event at `position`.
@@ -55,8 +92,7 @@ impl<'t, R: Reads> LogReader<'t, R> {
             let stored = entry.and_then(|entry| Stored::open(position, entry));
             return stored.map_err(|source| StorageError::DamagedEvent { position, source });
         }
-        let block = self.block(position)?;
-        block.stored(position).map_err(|source| StorageError::DamagedEvent { position, source })
+        self.block(position)?.stored(position)
     }
 
     /// Visits every event from `position` on, of all subjects, until `visit` returns `false`.
@@ -65,38 +101,15 @@ impl<'t, R: Reads> LogReader<'t, R> {
         position: u64,
         visit: &mut dyn FnMut(Stored<'t>) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
-        let Some((key, _)) = self.txn.at_or_before(Table::Log, &keys::position(position))? else { return Ok(()) };
-        let first = key.to_vec();
-        self.txn.scan(Table::Log, &first, &mut |key, value| {
-            let block = open(key, value)?;
-            let from = keys::position_of(key).unwrap_or(0).max(position);
-            for at in from..block.end() {
-                let stored = block.stored(at).map_err(|source| StorageError::DamagedEvent { position: at, source })?;
-                if !visit(stored)? {
-                    return Ok(false);
+        let (mut at, end) = (position, self.end()?);
+        while at < end {
+            let block = self.verified(at)?;
+            for position in at..block.view.end() {
+                if !visit(block.stored(position)?)? {
+                    return Ok(());
                 }
             }
-            Ok(true)
-        })
-    }
-
-    /// Visits the subject's events with the ordinals in `span`, in order, until `visit` returns `false`.
-    pub(crate) fn subject(
-        &mut self,
-        (number, id): (SubjectNumber, SubjectId),
-        extent: Extent,
-        span: Range<u64>,
-        visit: &mut dyn FnMut(Stored<'t>) -> Result<bool, StorageError>,
-    ) -> Result<(), StorageError> {
-        for position in self.positions(number, extent, span)? {
-            let stored = self.stored(position)?;
-            // The index has no checksums, and may lead to an event of another subject with the same ordinal.
-            if stored.record.subject() != id {
-                return Err(broken_chain(number));
-            }
-            if !visit(stored)? {
-                break;
-            }
+            at = block.view.end();
         }
         Ok(())
     }
@@ -105,8 +118,7 @@ impl<'t, R: Reads> LogReader<'t, R> {
     pub(crate) fn leaf(&mut self, link: Link) -> Result<(Links, EventId), StorageError> {
         let position = link.position().unwrap_or(0);
         let block = self.block(position)?;
-        let damaged = |source| StorageError::DamagedEvent { position, source };
-        let entry = block.entry(position).map_err(damaged)?;
+        let entry = block.view.entry(position).map_err(|source| block.damaged(position, source))?;
         match entry.id {
             Some(id) => Ok((entry.links, id)),
             None => Ok((entry.links, self.stored(position)?.id())),
@@ -124,6 +136,29 @@ impl<'t, R: Reads> LogReader<'t, R> {
         if seq == 0 || seq > author.seq {
             return Ok(None);
         }
+        let dot = Dot::new(author.author, seq);
+        let found = self.seek_back(number, slot, author, seq).and_then(|position| self.stored(position));
+        let stored = match found {
+            Err(damaged @ StorageError::DamagedSegment { .. }) => {
+                return self.seek_forward((number, id), slot, dot)?.ok_or(damaged).map(Some);
+            }
+            found => found?,
+        };
+        // The index has no checksums.
+        if stored.record.subject() != id || stored.record.dot() != dot {
+            return Err(broken_chain(number));
+        }
+        Ok(Some(stored))
+    }
+
+    /// The position of an author's event, along the back-links from the next indexed one.
+    fn seek_back(
+        &mut self,
+        number: SubjectNumber,
+        slot: u32,
+        author: &AuthorHead,
+        seq: u64,
+    ) -> Result<u64, StorageError> {
         let step = seq.div_ceil(INDEX_STEP);
         let (mut at, mut link) = match self.indexed(Table::AuthorIndex, &keys::author_index(number, slot, step))? {
             Some(position) => (step.saturating_mul(INDEX_STEP), Link::to(position)),
@@ -133,87 +168,93 @@ impl<'t, R: Reads> LogReader<'t, R> {
             link = self.links(link)?.author;
             at -= 1;
         }
-        let position = link.position().ok_or_else(|| broken_chain(number))?;
-        let stored = self.stored(position)?;
-        // The index has no checksums.
-        if stored.record.subject() != id || stored.record.dot() != Dot::new(author.author, seq) {
-            return Err(broken_chain(number));
-        }
-        Ok(Some(stored))
+        link.position().ok_or_else(|| broken_chain(number))
     }
 
-    /// The positions of the subject's events with the ordinals in `span`.
-    fn positions(
+    /// The event with this dot where a segment on the way back to it is damaged: from the indexed event below, entry by
+    /// entry. `None` where that way leads into the damage too.
+    fn seek_forward(
         &mut self,
-        number: SubjectNumber,
-        extent: Extent,
-        span: Range<u64>,
-    ) -> Result<SmallVec<[u64; 64]>, StorageError> {
-        let mut positions = SmallVec::new();
-        let end = span.end.min(extent.count);
-        let Some(last) = end.checked_sub(1) else { return Ok(positions) };
-        // The nearest indexed event at or above the last one wanted, else the subject's last.
-        let step = last.div_ceil(INDEX_STEP);
-        let indexed = if step.saturating_mul(INDEX_STEP) < extent.count {
-            self.indexed(Table::SubjectIndex, &keys::subject_index(number, step))?
-        } else {
-            None
+        (number, id): (SubjectNumber, SubjectId),
+        slot: u32,
+        dot: Dot,
+    ) -> Result<Option<Stored<'t>>, StorageError> {
+        let from = match dot.seq / INDEX_STEP {
+            0 => self.indexed(Table::SubjectIndex, &keys::subject_index(number, 0))?,
+            step => self.indexed(Table::AuthorIndex, &keys::author_index(number, slot, step))?,
         };
-        let (mut link, mut ordinal) = match indexed {
-            Some(position) => (Link::to(position), step.saturating_mul(INDEX_STEP)),
-            None => (extent.last, extent.count.saturating_sub(1)),
-        };
-        loop {
-            let position = link.position().ok_or_else(|| broken_chain(number))?;
-            let links = self.links(link)?;
-            // The index has no checksums.
-            if links.ordinal != ordinal {
-                return Err(broken_chain(number));
+        for position in from.into_iter().flat_map(|from| from..=u64::MAX) {
+            match self.stored(position) {
+                Ok(stored) if stored.record.subject() == id && stored.record.dot() == dot => return Ok(Some(stored)),
+                Ok(_) => {}
+                Err(StorageError::DamagedSegment { .. }) => break,
+                Err(other) => return Err(other),
             }
-            if ordinal < end && ordinal >= span.start {
-                positions.push(position);
-            }
-            if ordinal <= span.start {
-                break;
-            }
-            link = links.subject;
-            ordinal -= 1;
         }
-        positions.reverse();
-        Ok(positions)
+        Ok(None)
     }
 
-    fn links(&mut self, link: Link) -> Result<Links, StorageError> {
+    pub(super) fn links(&mut self, link: Link) -> Result<Links, StorageError> {
         let position = link.position().unwrap_or(0);
         if let Some(entry) = self.unwritten(position) {
             return entry.map(|entry| entry.links).map_err(|source| StorageError::DamagedEvent { position, source });
         }
-        let block = self.block(position)?;
-        block.links(position).map_err(|source| StorageError::DamagedEvent { position, source })
+        self.block(position)?.links(position)
     }
 
     fn unwritten(&self, position: u64) -> Option<Result<Entry<'t>, FrameError>> {
         self.unwritten.and_then(|(first, block)| block.entry(first, position))
     }
 
-    fn indexed(&self, table: Table, key: &[u8]) -> Result<Option<u64>, StorageError> {
+    pub(super) fn indexed(&self, table: Table, key: &[u8]) -> Result<Option<u64>, StorageError> {
         Ok(self.txn.get(table, key)?.and_then(keys::position_of))
     }
 
-    fn block(&mut self, position: u64) -> Result<BlockView<'t>, StorageError> {
-        if let Some(block) = self.block.filter(|block| block.contains(position)) {
+    /// The block that holds the event at `position`, in a segment or in the table.
+    pub(super) fn block(&mut self, position: u64) -> Result<Located<'t>, StorageError> {
+        if let Some(block) = self.block.filter(|block| block.view.contains(position)) {
             return Ok(block);
         }
-        let found = self.txn.at_or_before(Table::Log, &keys::position(position))?;
-        let block = match found {
-            Some((key, value)) => open(key, value)?,
-            None => return Err(missing(position)),
-        };
-        if !block.contains(position) {
-            return Err(missing(position));
-        }
+        let block = match self.txn.parts().find(position) {
+            Some(Part::Sealed(segment)) => self.sealed(segment, position),
+            Some(Part::Lost(lost)) => Err(lost.error()),
+            None => self.in_table(position)?.ok_or_else(|| missing(position)),
+        }?;
         self.block = Some(block);
         Ok(block)
+    }
+
+    /// As [`block`](Self::block), for those who go through all of it: a block of a segment is compared as a whole, once,
+    /// instead of entry by entry.
+    pub(super) fn verified(&mut self, position: u64) -> Result<Located<'t>, StorageError> {
+        let mut block = self.block(position)?;
+        if let Some(sealed) = block.sealed.filter(|_| !block.verified) {
+            if sealed.verify().is_ok() {
+                block.verified = true;
+            } else if let Some(in_table) = self.in_table(position)? {
+                block = in_table;
+            }
+            // Otherwise its entries' own checksums tell which of them it is.
+            self.block = Some(block);
+        }
+        Ok(block)
+    }
+
+    fn sealed(&self, segment: &'t Sealed, position: u64) -> Result<Located<'t>, StorageError> {
+        let sealed = segment.block(position).ok_or_else(|| missing(position))?;
+        match sealed.view() {
+            Ok(view) => Ok(Located { view, sealed: Some(sealed), verified: false }),
+            // The table may have it still.
+            Err(damaged) => self.in_table(position)?.ok_or(damaged),
+        }
+    }
+
+    fn in_table(&self, position: u64) -> Result<Option<Located<'t>>, StorageError> {
+        let Some((key, value)) = self.txn.at_or_before(Table::Log, &keys::position(position))? else {
+            return Ok(None);
+        };
+        let view = open(key, value)?;
+        Ok(view.contains(position).then_some(Located { view, sealed: None, verified: false }))
     }
 }
 
@@ -227,6 +268,6 @@ fn missing(position: u64) -> StorageError {
     StorageError::DamagedEvent { position, source }
 }
 
-fn broken_chain(number: SubjectNumber) -> StorageError {
+pub(super) fn broken_chain(number: SubjectNumber) -> StorageError {
     StorageError::DamagedRow { table: "log", key: format!("back-links of subject number {}", number.0) }
 }

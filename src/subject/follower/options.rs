@@ -28,13 +28,14 @@ pub struct SubscribeOptions {
     pub(crate) capacity: usize,
     pub(crate) overflow: Overflow,
     pub(crate) from_start: bool,
+    pub(crate) proofs: bool,
 }
 
 impl SubscribeOptions {
     /// Nothing is lost, and `SUBSCRIBER_EVENTS` may wait.
     #[must_use]
     pub const fn new() -> Self {
-        Self { capacity: SUBSCRIBER_EVENTS, overflow: Overflow::Block, from_start: false }
+        Self { capacity: SUBSCRIBER_EVENTS, overflow: Overflow::Block, from_start: false, proofs: false }
     }
 
     /// How many events may wait for the subscriber; at least one.
@@ -48,6 +49,15 @@ impl SubscribeOptions {
     #[must_use]
     pub const fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
+        self
+    }
+
+    /// Has each event of a durable subject carry the proof that it is in its author's signed log, as far as there is one:
+    /// see [`EventProof`](crate::wire::proof::EventProof). To keep only those with one is
+    /// [`filter_merkle_proofs`](crate::Subject::filter_merkle_proofs).
+    #[must_use]
+    pub const fn with_proofs(mut self) -> Self {
+        self.proofs = true;
         self
     }
 

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Weak};
 
 use crate::{
-    actors::storage::{StorageError, Store, block::Stored, open::SubjectLog},
+    actors::storage::{StorageError, Store, block::Stored, cuts::Cuts, open::SubjectLog},
+    subject::{engine::Engine, error::Error, prover::Prover},
     wire::{
         event::{Event, Stamp, XaeroEvent},
         id::Dot,
@@ -22,6 +23,7 @@ const READ_BYTES: usize = 1 << 20;
 pub(crate) struct LogSource {
     pub(crate) store: Weak<Store>,
     pub(crate) log: Arc<SubjectLog>,
+    pub(crate) engine: Weak<Engine>,
 }
 
 /// How a source gets its events now.
@@ -40,12 +42,16 @@ pub(super) enum Feed {
         history: u64,
         /// Up to here events only tell what their authors had seen: a snapshot has them already.
         covered: u64,
+        /// Where authors' logs ended when the source was last read.
+        cuts: Cuts,
+        /// Makes the proofs of the events, where the pipeline asks for them.
+        prover: Option<Box<Prover>>,
     },
 }
 
 impl LogSource {
     /// The next events from ordinal `next` on.
-    pub(super) fn read(&self, next: u64) -> Result<Vec<XaeroEvent>, StorageError> {
+    pub(crate) fn read(&self, next: u64) -> Result<Vec<XaeroEvent>, StorageError> {
         let Some(store) = self.store.upgrade() else { return Ok(Vec::new()) };
         let mut events = Vec::new();
         let mut bytes = 0;
@@ -57,6 +63,19 @@ impl LogSource {
         })?;
         Ok(events)
     }
+}
+
+/// Fills in the proofs of events from a log. One that no signed head covers gets none.
+pub(super) fn fill_proofs(prover: &mut Prover, events: &mut [XaeroEvent]) -> Result<(), StorageError> {
+    for event in events {
+        let Some(dot) = event.evt.dot() else { continue };
+        match prover.prove(dot) {
+            Ok(proof) => event.merkle_proof = Some(proof.encode()),
+            Err(Error::Storage(error)) => return Err(error),
+            Err(error) => tracing::debug!(%dot, %error, "an event without a proof"),
+        }
+    }
+    Ok(())
 }
 
 /// The event of a record, as the user's closures see it.

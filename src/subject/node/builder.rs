@@ -7,7 +7,9 @@ use super::{
     shared::{NodeShared, Options},
 };
 use crate::{
-    actors::{bus::BusLimits, committer::thread::WallClock},
+    actors::{
+        bus::BusLimits, committer::thread::WallClock, segment::store::SEGMENT_BYTES, storage::open::StoreOptions,
+    },
     subject::{engine::system_clock, error::Error},
 };
 
@@ -20,6 +22,7 @@ pub const DEFAULT_MAP_SIZE: u64 = 64 << 30;
 pub struct NodeBuilder {
     dir: Option<PathBuf>,
     map_size: u64,
+    segment_bytes: u64,
     wall: WallClock,
     own_name: Option<String>,
     bus: BusLimits,
@@ -31,6 +34,7 @@ impl NodeBuilder {
         Self {
             dir: None,
             map_size: DEFAULT_MAP_SIZE,
+            segment_bytes: SEGMENT_BYTES,
             wall: system_clock(),
             own_name: None,
             bus: BusLimits::default(),
@@ -48,6 +52,14 @@ impl NodeBuilder {
     /// Size of the storage map in bytes: the most that the data file can grow to. [`DEFAULT_MAP_SIZE`] unless set.
     pub fn map_size(mut self, bytes: u64) -> Self {
         self.map_size = bytes;
+        self
+    }
+
+    /// How many bytes of the log make a segment, which is the file that the oldest part of the log moves to: 64 MiB unless
+    /// set. Of less than this the history stays in the data file, whatever it is. A segment holds one commit at least,
+    /// however large that is.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
         self
     }
 
@@ -108,7 +120,10 @@ impl NodeBuilder {
         let map_size = self.map_size.max(SMALLEST).div_ceil(PAGE).saturating_mul(PAGE);
         Options {
             dir: self.dir,
-            map_size: usize::try_from(map_size).unwrap_or(usize::MAX),
+            store: StoreOptions {
+                map_size: usize::try_from(map_size).unwrap_or(usize::MAX),
+                segment_bytes: self.segment_bytes,
+            },
             wall: self.wall,
             own_name: self.own_name,
             bus: self.bus,

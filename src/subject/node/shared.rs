@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use super::default::{environment_dir, platform_dir};
 use crate::{
-    actors::{bus::BusLimits, committer::thread::WallClock},
+    actors::{bus::BusLimits, committer::thread::WallClock, storage::open::StoreOptions},
     subject::{core::Core, engine::Engine, error::Error},
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct NodeShared {
 pub(super) struct Options {
     /// `None`: the default node's directory, found out when it is needed.
     pub(super) dir: Option<PathBuf>,
-    pub(super) map_size: usize,
+    pub(super) store: StoreOptions,
     pub(super) wall: WallClock,
     /// The name of the node's own identity, where it is not the usual one.
     pub(super) own_name: Option<String>,
@@ -68,10 +68,15 @@ impl NodeShared {
             let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
             *options = Options { dir: options.dir.take(), ..new };
         }
-        let Options { map_size, wall, own_name, signed, .. } = self.options();
-        let opened = Engine::open(&self.dir()?, map_size, wall, own_name.as_deref(), signed)?;
+        let Options { store, wall, own_name, signed, .. } = self.options();
+        let opened = Engine::open(&self.dir()?, store, wall, own_name.as_deref(), signed)?;
         *engine = Arc::downgrade(&opened);
         Ok(opened)
+    }
+
+    /// The node's engine, if it is open.
+    pub(crate) fn open_engine(&self) -> Option<Arc<Engine>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
     pub(super) fn dir(&self) -> Result<PathBuf, Error> {

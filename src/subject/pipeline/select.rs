@@ -1,14 +1,6 @@
-//! Filters of the engine's own: `scan` by time, and `filter_merkle_proofs`.
+//! The filter by time.
 
 use crate::wire::event::{ScanWindow, XaeroEvent};
-
-/// Whether the event's inclusion in its author's signed log was verified.
-///
-/// Nothing in the engine verifies a proof yet, and an unverified proof proves nothing: it may be any bytes. So
-/// this refuses every event, with or without a proof.
-pub(super) const fn proof_is_valid(_event: &XaeroEvent) -> bool {
-    false
-}
 
 /// Whether the event lies in the window: by its hybrid clock, or by `latest_ts` where it has no clock.
 ///
@@ -64,13 +56,5 @@ mod tests {
         assert!(in_window(ScanWindow::ALL, &event));
         assert!(in_window(ScanWindow { start: 10, end: u64::MAX }, &event));
         assert!(!in_window(ScanWindow { start: 0, end: 20 }, &event));
-    }
-
-    #[test]
-    fn a_proof_that_nobody_verified_does_not_pass() {
-        let mut event = XaeroEvent::new("x", 1);
-        assert!(!proof_is_valid(&event));
-        event.merkle_proof = Some(vec![1; 64]);
-        assert!(!proof_is_valid(&event));
     }
 }

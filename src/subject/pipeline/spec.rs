@@ -12,7 +12,7 @@ use crate::{
         error::PipelineError,
         limit::{DISTINCT_MEMORY, Distinct, Take},
         machine::{Change, Keep, Pipeline, Slot, Step},
-        select::{in_window, intersection, proof_is_valid},
+        select::{in_window, intersection},
         timing::{Debounce, Throttle},
         window::{Buffer, Gather, Release, WindowRule, gather_payloads},
     },
@@ -51,7 +51,7 @@ pub struct PipelineSpec {
 enum StageSpec {
     Map(Arc<Change>),
     Filter(Arc<Keep>),
-    FilterMerkleProofs,
+    FilterMerkleProofs(Arc<Keep>),
     Scan(ScanWindow),
     Batch(Arc<BatchSpec>),
     Take(u64),
@@ -76,11 +76,18 @@ impl PipelineSpec {
         self.then(StageSpec::Filter(Arc::new(keep)))
     }
 
-    /// Keeps the events whose inclusion in their author's signed log was verified. So far nothing verifies it, and
-    /// nothing passes.
+    /// Keeps the events that carry a proof for which `holds`. The source makes the proofs of its events for a pipeline
+    /// with this stage.
     #[must_use]
-    pub fn filter_merkle_proofs(&self) -> Self {
-        self.then(StageSpec::FilterMerkleProofs)
+    pub fn filter_merkle_proofs(&self, holds: impl Fn(&XaeroEvent) -> bool + Send + Sync + 'static) -> Self {
+        self.then(StageSpec::FilterMerkleProofs(Arc::new(holds)))
+    }
+
+    /// Whether a stage asks for proofs of the events.
+    #[must_use]
+    pub fn wants_proofs(&self) -> bool {
+        let merged = self.merged.as_ref().is_some_and(|both| both.0.wants_proofs() || both.1.wants_proofs());
+        merged || self.stages.iter().any(|stage| matches!(stage, StageSpec::FilterMerkleProofs(_)))
     }
 
     /// Keeps the events whose hybrid clock lies in the window, and has the source read from its start.
@@ -225,6 +232,22 @@ impl PipelineSpec {
         }
     }
 
+    /// The first operator that remembers events or holds them back, if there is one: what it holds is gone when the
+    /// subscription ends. Of a merged pipeline only those after the merge are looked at.
+    #[must_use]
+    pub fn stateful_operator(&self) -> Option<&'static str> {
+        self.stages.iter().find_map(|stage| match stage {
+            StageSpec::Map(_) | StageSpec::Filter(_) | StageSpec::FilterMerkleProofs(_) | StageSpec::Scan(_) => None,
+            StageSpec::Batch(_) => Some("batch"),
+            StageSpec::Take(_) => Some("take"),
+            StageSpec::Distinct => Some("distinct"),
+            StageSpec::Debounce(_) => Some("debounce"),
+            StageSpec::Throttle(_) => Some("throttle"),
+            StageSpec::Buffer(..) => Some("buffer"),
+            StageSpec::Window(_) => Some("window"),
+        })
+    }
+
     /// The stages, ready for one subscription.
     #[must_use]
     pub fn instantiate(&self) -> Pipeline {
@@ -279,7 +302,7 @@ impl fmt::Debug for StageSpec {
         match self {
             Self::Map(_) => f.write_str("map"),
             Self::Filter(_) => f.write_str("filter"),
-            Self::FilterMerkleProofs => f.write_str("filter_merkle_proofs"),
+            Self::FilterMerkleProofs(_) => f.write_str("filter_merkle_proofs"),
             Self::Scan(window) => f.debug_tuple("scan").field(window).finish(),
             Self::Batch(batch) => f.debug_tuple("batch").field(batch).finish(),
             Self::Take(count) => f.debug_tuple("take").field(count).finish(),
@@ -339,7 +362,7 @@ impl StageSpec {
         match self {
             Self::Map(change) => Step::Map(Arc::clone(change)),
             Self::Filter(keep) => Step::Filter(Arc::clone(keep)),
-            Self::FilterMerkleProofs => Step::Filter(Arc::new(proof_is_valid)),
+            Self::FilterMerkleProofs(holds) => Step::Filter(Arc::clone(holds)),
             Self::Scan(window) => {
                 let window = *window;
                 Step::Filter(Arc::new(move |event| in_window(window, event)))

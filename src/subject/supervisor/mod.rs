@@ -3,15 +3,16 @@
 //! It drains the bus in batches, keeps each batch until the AOF actor has acknowledged it, and starts its children again
 //! when they die. What to do about a death is decided by the pure [policy](crate::actors::supervise).
 //!
-//! Here is what it does with batches and deaths; `doors` are the ways in, `stop` the ends, `lifecycle` what others learn of
+//! Here is what it does with batches and deaths; `projections` are the children that follow the log, `doors` the ways in, `stop` the ends, `lifecycle` what others learn of
 //! its end.
 
 mod doors;
 mod lifecycle;
+mod projections;
 mod stop;
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::AtomicBool, mpsc},
     time::{Duration, Instant},
 };
 
@@ -29,7 +30,9 @@ use crate::actors::{
     batch::BatchProcessor,
     bus::{Chunk, PublishError},
     fault::fault_point,
-    storage::StorageError,
+    mmr::actor::MmrActor,
+    segment::actor::SegmentWriter,
+    storage::{StorageError, cuts::Cuts},
     supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
     watch::{ChildDied, ChildKind},
 };
@@ -43,11 +46,19 @@ pub struct SubjectActor {
     /// A chunk that was taken from the bus and waits for credit.
     parked: Option<Chunk>,
     aof: Child<Aof>,
+    mmr: Child<MmrActor>,
+    /// Whether the MMR actor has been told that the log has grown.
+    mmr_told: Arc<AtomicBool>,
+    /// How many events there were when it was.
+    mmr_told_at: u64,
+    segment: Child<SegmentWriter>,
     batch: Child<BatchProcessor>,
     /// To be taken out of the queue once it is known what is durable.
     set_aside: Option<Token>,
     /// Told when all that was sent is dealt with.
     drained: Option<mpsc::Sender<()>>,
+    /// Where authors' logs end, as far as that was told.
+    cuts: Cuts,
     /// Whether it was asked to stop.
     terminated: bool,
     lifecycle: Arc<Lifecycle>,
@@ -86,17 +97,22 @@ enum End {
 impl SubjectActor {
     pub(crate) fn new(core: Arc<Core>, engine: Arc<Engine>, env: AofEnv, lifecycle: Arc<Lifecycle>) -> Self {
         Self {
+            _gone: Gone { lifecycle: Arc::clone(&lifecycle), core: Arc::clone(&core) },
             core,
             started: Instant::now(),
             retained: Retained::new(Token::from(env.log.token()), Credits::default()),
+            cuts: env.log.cuts(),
             env,
             parked: None,
             aof: Child::default(),
+            mmr: Child::default(),
+            mmr_told: Arc::default(),
+            mmr_told_at: 0,
+            segment: Child::default(),
             batch: Child::default(),
             set_aside: None,
             drained: None,
             terminated: false,
-            _gone: Gone(Arc::clone(&lifecycle)),
             lifecycle,
             engine,
         }
@@ -174,6 +190,18 @@ impl SubjectActor {
         self.core.notices.tell(&Notice::ChildRestarted { child: ChildKind::Batch, replayed: 0 });
     }
 
+    /// Tells of authors whose logs end since the last look.
+    fn announce_cuts(&mut self) {
+        let cuts = self.env.log.cuts();
+        for (author, last_valid) in cuts.iter() {
+            if self.cuts.last_valid(author) != Some(last_valid) {
+                tracing::warn!(subject = self.core.name, %author, last_valid, "an author has signed two histories");
+                self.core.notices.tell(&Notice::Forked { author, last_valid });
+            }
+        }
+        self.cuts = cuts;
+    }
+
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -187,6 +215,7 @@ impl SubjectActor {
         self.lifecycle.change(|state| {
             state.failed.get_or_insert(reason);
         });
+        self.core.bells.ring();
         self.report_if_drained();
     }
 
@@ -291,6 +320,7 @@ impl Handler<Acknowledged> for SubjectActor {
             }
         }
         self.core.wake_followers();
+        self.advance_projections(ctx);
         self.pump(ctx);
     }
 }
@@ -335,6 +365,7 @@ impl Handler<Durable> for SubjectActor {
             self.core.notices.tell(&Notice::ChildRestarted { child: ChildKind::Aof, replayed });
         }
         self.core.wake_followers();
+        self.advance_projections(ctx);
         self.pump(ctx);
     }
 }
@@ -354,6 +385,18 @@ impl Handler<ChildDied> for SubjectActor {
                 self.aof.ready = false;
                 self.aof.policy.died(Died { cause, head, progress, now }, random)
             }
+            ChildKind::Mmr => {
+                // What it had been told went with it.
+                self.mmr_told_at = 0;
+                match self.projection_died::<MmrActor>(incarnation, cause, random) {
+                    Some(decision) => decision,
+                    None => return,
+                }
+            }
+            ChildKind::Segment => match self.projection_died::<SegmentWriter>(incarnation, cause, random) {
+                Some(decision) => decision,
+                None => return,
+            },
             ChildKind::Batch if incarnation == self.batch.incarnation && self.batch.address.is_some() => {
                 self.batch.address = None;
                 self.batch.policy.died(Died { cause, head: None, progress: true, now }, random)
@@ -379,6 +422,14 @@ impl Handler<ChildDied> for SubjectActor {
             ChildKind::Aof => {
                 self.aof.awaited = true;
                 ctx.run_later(after, |actor, ctx| actor.start_aof(ctx));
+            }
+            ChildKind::Mmr => {
+                self.mmr.awaited = true;
+                ctx.run_later(after, |actor, ctx| actor.restart_projection::<MmrActor>(ctx));
+            }
+            ChildKind::Segment => {
+                self.segment.awaited = true;
+                ctx.run_later(after, |actor, ctx| actor.restart_projection::<SegmentWriter>(ctx));
             }
             ChildKind::Batch => {
                 self.batch.awaited = true;

@@ -5,7 +5,11 @@ use std::sync::mpsc;
 use actix::{ActorContext, Handler, Message};
 
 use super::SubjectActor;
-use crate::actors::watch::{ChildKind, Kill};
+use crate::actors::{
+    mmr::actor::MmrActor,
+    segment::actor::SegmentWriter,
+    watch::{ChildKind, Kill},
+};
 
 /// Kills a child, as a panic in it would.
 pub(crate) struct KillChild(pub(crate) ChildKind);
@@ -27,6 +31,8 @@ impl Handler<KillChild> for SubjectActor {
                     aof.do_send(Kill);
                 }
             }
+            ChildKind::Mmr => self.kill_projection::<MmrActor>(ctx),
+            ChildKind::Segment => self.kill_projection::<SegmentWriter>(ctx),
             ChildKind::Batch => {
                 if let Some(batch) = &self.batch.address {
                     batch.do_send(Kill);
@@ -65,6 +71,8 @@ impl Handler<Terminate> for SubjectActor {
     fn handle(&mut self, _: Terminate, ctx: &mut Self::Context) {
         // An actor whose last address is gone stops; what it says on the way is about an incarnation that is past.
         self.batch.address = None;
+        self.segment.address = None;
+        self.mmr.address = None;
         self.aof.address = None;
         self.terminated = true;
         ctx.stop();

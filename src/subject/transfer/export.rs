@@ -16,6 +16,7 @@ use crate::{
             StorageError,
             lmdb::{ReadTxn, Reads},
             open::SubjectLog,
+            reader::LogReader,
         },
     },
     subject::{engine::Engine, handle::Subject},
@@ -259,7 +260,7 @@ impl<'e> Export<'e> {
 
     fn tree<'t>(&'t self, txn: &'t ReadTxn<'t>, author: &Author) -> TreeNodes<'t, ReadTxn<'t>> {
         let known = &author.known;
-        TreeNodes::new(txn, self.engine.store.log_reader(txn), known.number, known.slot, known.author)
+        TreeNodes::new(txn, LogReader::new(txn), known.number, known.slot, known.author)
     }
 
     /// The log does not hold together.

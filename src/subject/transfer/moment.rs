@@ -14,7 +14,7 @@ use crate::{
             heads::KnownHead,
             writer::{Batch, Outcome},
         },
-        storage::{StorageError, open::SubjectLog},
+        storage::{StorageError, open::SubjectLog, reader::LogReader},
     },
     subject::engine::Engine,
     wire::head::SignedHead,
@@ -48,6 +48,9 @@ impl Author {
 impl Moment {
     /// A moment that is not earlier than now.
     pub(super) fn of(engine: &Engine, log: &Arc<SubjectLog>) -> Result<Self, ExportError> {
+        if let Some((author, last_valid)) = log.cuts().iter().next() {
+            return Err(ExportError::Forked { author, last_valid });
+        }
         for _ in 0..ATTEMPTS {
             let Outcome::Logs(logs) = engine.ask(log, Batch::Logs)? else { return Err(StorageError::Closed.into()) };
             for (author, length, _) in &logs {
@@ -72,7 +75,7 @@ impl Moment {
 /// The ordinal after the last of the events that the heads cover.
 fn end(engine: &Engine, log: &SubjectLog, authors: &[Author]) -> Result<u64, StorageError> {
     let txn = engine.store.env.read()?;
-    let mut reader = engine.store.log_reader(&txn);
+    let mut reader = LogReader::new(&txn);
     let mut end = 0;
     for Author { known, head } in authors {
         let subject = (known.number, log.id);

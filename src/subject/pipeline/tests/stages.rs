@@ -99,10 +99,14 @@ fn only_the_scanned_time_passes_live_and_from_history() {
 }
 
 #[test]
-fn no_proof_passes_while_none_is_verified() {
-    let mut rig = Rig::new(&spec().filter_merkle_proofs());
-    rig.send_from(0, &XaeroEvent { merkle_proof: Some(vec![1; 32]), ..XaeroEvent::new("a", ADD) });
-    assert!(rig.heard().is_empty());
+fn only_events_whose_proof_holds_pass() {
+    let mut rig = Rig::new(&spec().filter_merkle_proofs(|event| event.merkle_proof.as_deref() == Some(b"good")));
+    assert!(spec().filter_merkle_proofs(|_| true).map(|event| event).wants_proofs() && !spec().wants_proofs());
+    for (text, proof) in [("a", Some(b"good")), ("b", Some(b"evil")), ("c", None)] {
+        let merkle_proof = proof.map(|proof| proof.to_vec());
+        rig.send_from(0, &XaeroEvent { merkle_proof, ..XaeroEvent::new(text, ADD) });
+    }
+    assert_eq!(rig.heard(), ["a"]);
 }
 
 #[test]

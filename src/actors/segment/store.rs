@@ -1,0 +1,115 @@
+//! What the node knows of its segments besides their list: how much of the log is due, and whose turn it is.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Length of a segment unless told otherwise: large enough that a file, its sync and its entry in the list are nothing
+/// beside its contents, small enough that what waits in the log table for the next one does not count.
+pub(crate) const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// After a failure, such as a full disk, the next attempt comes so much later; twice as much after each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// And never later than this.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// The segments of a node.
+pub(crate) struct Segments {
+    /// Where their files are.
+    pub(super) dir: PathBuf,
+    /// Which node this is, for the fault points of tests.
+    pub(super) scope: String,
+    /// So many bytes of the log make a segment.
+    pub(super) bytes: u64,
+    /// Bytes of blocks that were put into the log table, since some moment.
+    appended: AtomicU64,
+    /// Bytes of them that are in segments.
+    sealed: AtomicU64,
+    claimed: AtomicBool,
+    failures: AtomicU64,
+    /// Before when nothing is due, in milliseconds since `started`.
+    not_before: AtomicU64,
+    started: Instant,
+    /// Held while a segment is written.
+    pub(super) turn: Mutex<()>,
+}
+
+/// The right, and the duty, to bring the segments up to date: one holder at a time. Passed on with the message that asks
+/// for it, so that it is free again however its holder ends.
+pub(crate) struct Claim(Arc<Segments>);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.claimed.store(false, Ordering::Release);
+    }
+}
+
+impl Segments {
+    pub(crate) fn new(data_dir: &Path, bytes: u64) -> Self {
+        Self {
+            dir: data_dir.join("segments"),
+            scope: data_dir.to_string_lossy().into_owned(),
+            bytes: bytes.max(1),
+            appended: AtomicU64::new(0),
+            sealed: AtomicU64::new(0),
+            claimed: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
+            not_before: AtomicU64::new(0),
+            started: Instant::now(),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// Whether there is enough in the log table for a segment. Two loads: asked after every commit.
+    pub(crate) fn is_due(&self) -> bool {
+        self.unsealed() >= self.bytes && self.now_ms() >= self.not_before.load(Ordering::Relaxed)
+    }
+
+    /// The claim, where a segment is due and nobody has it.
+    pub(crate) fn claim(self: &Arc<Self>) -> Option<Claim> {
+        let free = self.is_due()
+            && !self.claimed.load(Ordering::Relaxed)
+            && self.claimed.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        free.then(|| Claim(Arc::clone(self)))
+    }
+
+    /// For the committer: so many bytes of blocks are durable in the log table that were not before.
+    pub(crate) fn grew(&self, bytes: u64) {
+        self.appended.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many bytes of blocks have been sealed.
+    pub(super) fn shrank(&self, bytes: u64) {
+        self.sealed.fetch_add(bytes, Ordering::Relaxed);
+        self.failures.store(0, Ordering::Relaxed);
+    }
+
+    /// There are only so many bytes of blocks that are in no segment.
+    pub(super) fn correct(&self, unsealed: u64) {
+        self.appended.store(self.sealed.load(Ordering::Relaxed).saturating_add(unsealed), Ordering::Relaxed);
+    }
+
+    /// Puts the next attempt off, and says until when.
+    pub(super) fn put_off(&self) -> Duration {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
+        let after = LAST_RETRY.min(FIRST_RETRY * (1 << failures));
+        let until = self.now_ms().saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        self.not_before.store(until, Ordering::Relaxed);
+        after
+    }
+
+    /// Bytes of blocks that are in no segment.
+    pub(crate) fn unsealed(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed).saturating_sub(self.sealed.load(Ordering::Relaxed))
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,107 @@
+//! Proofs, made and checked.
+//!
+//! A [`Prover`] makes proofs of one subject's events. It remembers each author's signed head, so that a run of events asks
+//! for one only when the next commit has brought a new one. A [`ProofChecker`] is behind `filter_merkle_proofs`.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use hashbrown::HashMap;
+
+use super::{core::Core, engine::Engine, error::Error};
+use crate::{
+    actors::{
+        committer::heads::KnownHead,
+        mmr::nodes::TreeNodes,
+        storage::{StorageError, open::SubjectLog, reader::LogReader},
+    },
+    wire::{
+        event::XaeroEvent,
+        head::HeadCheck,
+        id::{Dot, XaeroID},
+        key::PublicKey,
+        mmr::InclusionProof,
+        proof::{EventHeader, EventProof},
+    },
+};
+
+/// Authors whose heads, or keys, are remembered; beyond it all are forgotten and asked for again.
+const KNOWN_AUTHORS: usize = 1_024;
+
+/// Makes proofs of one subject's events.
+pub(crate) struct Prover {
+    engine: Weak<Engine>,
+    log: Arc<SubjectLog>,
+    heads: HashMap<XaeroID, KnownHead>,
+}
+
+impl Prover {
+    pub(crate) fn new(engine: Weak<Engine>, log: Arc<SubjectLog>) -> Self {
+        Self { engine, log, heads: HashMap::new() }
+    }
+
+    /// The proof of this event, under its author's newest signed head. Waits for a signature that is on its way.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchEvent`], [`Error::Unsigned`] where no signed head covers the event and none will, or what is wrong
+    /// with the storage.
+    pub(crate) fn prove(&mut self, dot: Dot) -> Result<EventProof, Error> {
+        let Some(engine) = self.engine.upgrade() else { return Err(StorageError::Closed.into()) };
+        if dot.seq == 0 {
+            return Err(Error::NoSuchEvent { dot });
+        }
+        if self.heads.get(&dot.author).is_none_or(|known| known.signed_length() < dot.seq) {
+            if self.heads.len() >= KNOWN_AUTHORS {
+                self.heads.clear();
+            }
+            self.heads.insert(dot.author, engine.head(&self.log, dot.author, dot.seq)?);
+        }
+        let Some(known) = self.heads.get(&dot.author) else { return Err(Error::Unsigned { dot }) };
+        if dot.seq > known.author.seq {
+            return Err(Error::NoSuchEvent { dot });
+        }
+        let Some(signed) = known.signed.as_ref().filter(|signed| signed.head().length >= dot.seq) else {
+            return Err(Error::Unsigned { dot });
+        };
+        let txn = engine.store.env.read()?;
+        let place = (known.number, self.log.id);
+        let stored = LogReader::new(&txn).by_seq(place, known.slot, &known.author, dot.seq)?;
+        let header = EventHeader::of(&stored.ok_or(Error::NoSuchEvent { dot })?.record);
+        let mut nodes = TreeNodes::new(&txn, LogReader::new(&txn), known.number, known.slot, known.author);
+        let inclusion = InclusionProof::make(&mut nodes, dot.seq - 1, signed.head().length)?;
+        // The nodes have checksums, but a proof that does not hold must not leave here for any reason.
+        if inclusion.root(header.id().as_bytes()).ok() != Some(signed.head().root) {
+            return Err(StorageError::DamagedTree { author: dot.author, subject: self.log.id }.into());
+        }
+        EventProof::new(header, inclusion, signed.clone()).map_err(|error| Error::Proof(Arc::new(error)))
+    }
+}
+
+/// Checks the proofs that events carry.
+#[derive(Default)]
+pub(crate) struct ProofChecker {
+    known: Mutex<(HeadCheck, HashMap<XaeroID, PublicKey>)>,
+}
+
+impl ProofChecker {
+    /// Whether the event carries a proof that it is in its author's signed log, which holds. The author's key comes from
+    /// the node, where its directory is open.
+    pub(crate) fn holds(&self, event: &XaeroEvent, core: &Weak<Core>) -> bool {
+        let Some(bytes) = &event.merkle_proof else { return false };
+        let Ok(proof) = EventProof::decode(bytes) else { return false };
+        if proof.proves(event).is_err() {
+            return false;
+        }
+        let author = proof.header().author();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (heads, keys) = &mut *known;
+        if !keys.contains_key(&author) {
+            let engine = core.upgrade().and_then(|core| core.node.open_engine());
+            let Some(key) = engine.and_then(|engine| engine.writer_key(author).ok().flatten()) else { return false };
+            if keys.len() >= KNOWN_AUTHORS {
+                keys.clear();
+            }
+            keys.insert(author, key);
+        }
+        keys.get(&author).is_some_and(|key| proof.verify_with(heads, key).is_ok())
+    }
+}

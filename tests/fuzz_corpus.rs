@@ -1,0 +1,148 @@
+//! The seeds of the fuzz targets, good and corrupt: what must hold for any bytes holds for these, without a fuzzer.
+//!
+//! `XAEROFLUX_WRITE_FIXTURES=1 cargo test --test fuzz_corpus` writes seeds that do not exist yet, made from the fixtures
+//! of other tests. An input on which a fuzzer found a fault belongs beside them, as a file that ends in `.bin`.
+
+#[path = "../fuzz/checks/mod.rs"]
+mod checks;
+
+use std::{fs, path::PathBuf};
+
+use xaeroflux::wire::{fork::ForkEvidence, head::SignedHead, key_file, proof::EventProof, sign::SecretIdentity};
+
+/// The seeds of a target, by name.
+fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
+    let dir = root().join("fuzz/corpus").join(target);
+    if std::env::var_os("XAEROFLUX_WRITE_FIXTURES").is_some() && !dir.exists() {
+        write_seeds(target, &dir);
+    }
+    let mut seeds: Vec<(String, Vec<u8>)> = fs::read_dir(&dir)
+        .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap()))
+        .collect();
+    seeds.sort();
+    assert!(seeds.iter().any(|(name, _)| name == "good.bin") && seeds.len() > 4, "{target} has too few seeds");
+    seeds
+}
+
+/// Runs a target over its seeds; each shorter form of a seed too, which reaches every place where bytes can be missing.
+fn run(target: &str, check: fn(&[u8])) {
+    for (name, bytes) in seeds(target) {
+        println!("{target}/{name}");
+        check(&bytes);
+        // A fault of a long frame is not in its payload.
+        for length in (0..bytes.len()).step_by(bytes.len() / 256 + 1) {
+            check(&bytes[..length]);
+        }
+    }
+}
+
+#[test]
+fn frames() {
+    run("frame", checks::frame::check);
+}
+
+#[test]
+fn key_files() {
+    run("key_file", checks::key_file::check);
+    for (name, bytes) in seeds("key_file") {
+        assert_eq!(key_file::decode(&bytes).is_ok(), name == "good.bin", "{name}");
+    }
+}
+
+#[test]
+fn public_keys() {
+    run("public_key", checks::public_key::check);
+}
+
+#[test]
+fn head_batches() {
+    run("head_batch", checks::head_batch::check);
+}
+
+#[test]
+fn signed_heads() {
+    run("signed_head", checks::signed_head::check);
+    for (name, bytes) in seeds("signed_head") {
+        let holds = SignedHead::decode(&bytes).and_then(|head| head.verify(&checks::key()));
+        assert_eq!(holds.is_ok(), name == "good.bin", "{name}: {holds:?}");
+    }
+}
+
+#[test]
+fn event_proofs() {
+    run("event_proof", checks::event_proof::check);
+    for (name, bytes) in seeds("event_proof") {
+        let holds = EventProof::decode(&bytes).and_then(|proof| proof.verify(&checks::key()));
+        assert_eq!(holds.is_ok(), name == "good.bin", "{name}: {holds:?}");
+    }
+}
+
+#[test]
+fn fork_evidences() {
+    run("fork_evidence", checks::fork_evidence::check);
+    for (name, bytes) in seeds("fork_evidence") {
+        let holds = ForkEvidence::decode(&bytes).and_then(|evidence| evidence.verify(&checks::key()));
+        assert_eq!(holds.is_ok(), name == "good.bin", "{name}: {holds:?}");
+    }
+}
+
+#[test]
+fn segments() {
+    run("segment", checks::segment::check);
+    for (name, bytes) in seeds("segment") {
+        let holds = xaeroflux::actors::segment::check(&bytes);
+        assert_eq!(holds.is_ok(), name == "good.bin", "{name}: {holds:?}");
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn write_seeds(target: &str, dir: &std::path::Path) {
+    let fixture = |name: &str| fs::read(root().join("tests/fixtures").join(name)).unwrap();
+    let good = match target {
+        "frame" => fixture("frames/good_v1_with_deps.bin"),
+        "key_file" => key_file::encode(&SecretIdentity::generate().unwrap()).to_vec(),
+        "public_key" => fixture("proof/author.pub"),
+        "head_batch" => fixture("proof/batch.xhdb"),
+        "signed_head" => fixture("proof/head.xhed"),
+        "event_proof" => fixture("proof/event.xprf"),
+        "segment" => fixture("segments/good.seg"),
+        _ => fixture("proof/fork.xfrk"),
+    };
+    fs::create_dir_all(dir).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.join(name).with_extension("bin"), bytes).unwrap();
+    let altered = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        change(&mut bytes);
+        bytes
+    };
+    write("good", &good);
+    write("empty", &[]);
+    write("zeros", &vec![0; good.len()]);
+    write("cut_short", &good[..good.len() * 2 / 3]);
+    write("last_byte_missing", &good[..good.len() - 1]);
+    write("trailing_byte", &altered(&|bytes| bytes.push(0)));
+    write("other_magic", &altered(&|bytes| bytes[0] ^= 0x20));
+    write("newer_version", &altered(&|bytes| bytes[4] = 2));
+    write("other_algorithm", &altered(&|bytes| bytes[5] = 2));
+    write("flipped_bit", &altered(&|bytes| *bytes.last_mut().unwrap() ^= 1));
+    write("largest_numbers", &altered(&|bytes| bytes[8..].iter_mut().take(128).for_each(|byte| *byte = 0xFF)));
+    if target == "public_key" {
+        write("binary", checks::key().as_bytes());
+    }
+    if target == "segment" {
+        for name in ["cut_short", "footer_bit", "block_bit", "wrong_magic", "newer_version"] {
+            write(name, &fixture(&format!("segments/{name}.seg")));
+        }
+    }
+    if target == "signed_head" {
+        // What the other variant of the scheme would make: the same signature without all of its padding.
+        let (head, signature) = good.split_at(good.len() - 666);
+        let (shorter, length) = (&signature[..650], 650_u16.to_le_bytes());
+        write("unpadded_signature", &[&head[..head.len() - 2], &length, shorter].concat());
+    }
+}
