@@ -67,7 +67,10 @@ fn a_whole_directory_has_no_findings() {
     let dir = tempfile::tempdir().unwrap();
     lively(dir.path(), 700);
     let report = check(dir.path());
-    assert_eq!(report.findings.iter().filter(|f| f.severity == Severity::Damage).collect::<Vec<_>>(), Vec::<&xaeroflux::Finding>::new());
+    assert_eq!(
+        report.findings.iter().filter(|f| f.severity == Severity::Damage).collect::<Vec<_>>(),
+        Vec::<&xaeroflux::Finding>::new()
+    );
     assert!(report.is_whole() && report.first_bad().is_none());
     assert_eq!((report.subjects, report.events, report.authors), (2, 770 + 148, 5));
     assert_eq!(report.unsigned, 148, "{:?}", report.findings);
@@ -118,7 +121,10 @@ fn one_subject_is_verified_alone_and_an_unknown_one_is_an_error() {
     assert_eq!((report.subjects, report.events, report.unsigned), (1, 10, 0));
     let unknown = verify(dir.path(), &VerifyOptions::default().subject("voles"), &mut |_| {});
     assert!(matches!(unknown, Err(VerifyError::UnknownSubject(name)) if name == "voles"));
-    assert!(matches!(verify(dir.path(), &VerifyOptions::default().subject(""), &mut |_| {}), Err(VerifyError::Name(_))));
+    assert!(matches!(
+        verify(dir.path(), &VerifyOptions::default().subject(""), &mut |_| {}),
+        Err(VerifyError::Name(_))
+    ));
 }
 
 #[test]
@@ -193,7 +199,8 @@ fn a_missing_format_and_a_key_that_others_can_read_are_found() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     fs::remove_file(dir.path().join("FORMAT")).unwrap();
     let report = check(dir.path());
-    let files: Vec<_> = report.findings.iter().filter(|f| f.severity == Severity::Damage).map(|f| f.file.clone()).collect();
+    let files: Vec<_> =
+        report.findings.iter().filter(|f| f.severity == Severity::Damage).map(|f| f.file.clone()).collect();
     assert_eq!(files, [PathBuf::from("FORMAT"), PathBuf::from("keys/bob.key")]);
     // Without her key his signatures cannot be checked, which is no damage.
     assert!(report.unknown_keys > 0);

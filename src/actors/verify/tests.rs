@@ -174,7 +174,8 @@ fn a_flipped_bit_in_any_row_is_found_with_its_place() {
                 assert!(report.findings.iter().any(|f| f.key == Some(hex(key))));
             } else {
                 let found = damage(&report);
-                let is_named = found.iter().any(|f| f.table == Some(name) && f.key == Some(hex(key)) && f.offset.is_some());
+                let is_named =
+                    found.iter().any(|f| f.table == Some(name) && f.key == Some(hex(key)) && f.offset.is_some());
                 assert!(is_named, "{name} {} bit {bit}: {found:#?}", hex(key));
                 // The place is within the row, wherever LMDB put it.
                 let at = found.iter().find(|f| f.table == Some(name)).and_then(|f| f.offset).unwrap();
@@ -266,7 +267,13 @@ fn a_lie_with_a_right_checksum_is_found() {
     lie(Table::Heads, "heads", &any, &|row| row[33 + 32 + 48 + 1] ^= 1, "tree of an author's log");
     lie(Table::Nodes, "nodes", &any, &|row| row[0] ^= 1, "node of an author's tree");
     lie(Table::SignedHeads, "signed_heads", &|key| key.len() == 8, &|row| row[60] ^= 1, "does not hold");
-    lie(Table::SignedHeads, "signed_heads", &|key| key.len() == 8, &|row| *row.last_mut().unwrap() ^= 1, "does not hold");
+    lie(
+        Table::SignedHeads,
+        "signed_heads",
+        &|key| key.len() == 8,
+        &|row| *row.last_mut().unwrap() ^= 1,
+        "does not hold",
+    );
     lie(Table::PeerHeads, "peer_heads", &any, &|row| *row.last_mut().unwrap() ^= 1, "does not hold");
     lie(Table::PeerHeads, "peer_heads", &any, &|row| row[100] ^= 1, "does not hold");
     lie(Table::Writers, "writers", &any, &|row| row[500] ^= 1, "public key");
@@ -300,7 +307,8 @@ fn no_flip_in_the_data_file_that_changes_what_is_read_goes_unnoticed() {
         // the rows of facts.
         let warned = report.findings.iter().any(|finding| finding.table == Some("meta"));
         let is_fact = after[1..] == before[1..] && warned;
-        let differs: Vec<_> = TABLES.iter().zip(after.iter().zip(&before)).filter(|(_, (after, before))| after != before).collect();
+        let differs: Vec<_> =
+            TABLES.iter().zip(after.iter().zip(&before)).filter(|(_, (after, before))| after != before).collect();
         assert!(is_fact || !report.is_whole(), "round {round}: byte {at}: {differs:?} {:?}", report.findings);
     }
     assert!(changed > 50 && unused > 50, "{changed} {unused}");

@@ -1,7 +1,7 @@
 //! What becomes of the chunks of a bundle once they are proven.
 //!
-//! What the log has already is compared by one root for each author and chunk, not event by event. The rest is handed over
-//! to the subject a few chunks ahead of the disk, so that the next is verified while the last is being synced.
+//! What the log has already is compared id by id. The rest is handed over to the subject a few chunks ahead of the disk, so
+//! that the next is verified while the last is being synced.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
         fork::ForkHalf,
         head::SignedHead,
         id::{Dot, EventId},
-        mmr::{Hash, InclusionProof, Nodes, Peaks, root_at},
+        mmr::{Hash, InclusionProof, Nodes, Peaks},
     },
 };
 
@@ -62,6 +62,13 @@ struct Counts {
     total: u64,
     new: u64,
     duplicates: u64,
+    retracted: u64,
+}
+
+impl Counts {
+    const fn progress(&self) -> Progress {
+        Progress { done: self.new + self.duplicates + self.retracted, total: self.total }
+    }
 }
 
 /// A chunk that was handed over.
@@ -118,13 +125,18 @@ impl Arrival {
         for range in &chunk.ranges {
             self.compare(check, range)?;
         }
-        let all = chunk.events.len();
         let mut batch = ForeignBatch { is_verified: true, ..ForeignBatch::default() };
-        for event in chunk.events.iter().filter(|event| event.dot.seq > self.length(event.log)) {
-            batch.frames.push(event.frame.to_vec());
-            batch.ids.push(event.id);
+        let cuts = self.log.cuts();
+        for event in &chunk.events {
+            if cuts.retracts(event.dot) {
+                self.counts.retracted += 1;
+            } else if event.dot.seq <= self.length(event.log) {
+                self.counts.duplicates += 1;
+            } else {
+                batch.frames.push(event.frame.to_vec());
+                batch.ids.push(event.id);
+            }
         }
-        self.counts.duplicates += u64::try_from(all - batch.frames.len()).unwrap_or(u64::MAX);
         for range in &chunk.ranges {
             let Some(log) = check.logs().get(range.log) else { continue };
             if range.before.len() == log.base() && !self.engine.keyring.contains(log.author()) {
@@ -142,7 +154,7 @@ impl Arrival {
             let sent = Sent { heads, ..self.hand_over(Arc::new(batch), chunk.ranges)? };
             self.sent.push_back(sent);
         }
-        progress(Progress { done: self.counts.new + self.counts.duplicates, total: self.counts.total });
+        progress(self.counts.progress());
         Ok(())
     }
 
@@ -154,18 +166,20 @@ impl Arrival {
     ) -> Result<ImportSummary, ImportFailure> {
         while !self.sent.is_empty() {
             self.settle()?;
-            progress(Progress { done: self.counts.new + self.counts.duplicates, total: self.counts.total });
+            progress(self.counts.progress());
         }
         let mut waiting = 0;
         for log in check.logs() {
             let here = self.engine.head(&self.log, log.author(), 0)?.author.seq;
-            waiting += log.head().head().length.saturating_sub(here);
+            let counts = self.log.cuts().last_valid(log.author()).unwrap_or(u64::MAX);
+            waiting += log.head().head().length.min(counts).saturating_sub(here);
         }
         Ok(ImportSummary {
             subject: check.opening().subject,
             name: check.opening().name.clone(),
             new: self.counts.new,
             duplicates: self.counts.duplicates,
+            retracted: self.counts.retracted,
             waiting,
             authors: check.logs().len(),
             bundle_root: check.root(),
@@ -182,30 +196,26 @@ impl Arrival {
         (self.counts.new, self.counts.duplicates)
     }
 
-    /// Checks that what is here of an author's log agrees with what the chunk adds to it.
+    /// Checks that what is here of an author's log agrees with what the chunk adds to it. What is past the point where a
+    /// known fork begins counts nowhere, and may differ.
     fn compare(&self, check: &BundleCheck, range: &CheckedRange) -> Result<(), ImportFailure> {
         let (before, after) = (range.before.len(), range.proof.old);
-        let shared = after.min(self.length(range.log));
-        let Some(log) = check.logs().get(range.log).filter(|_| before < shared) else { return Ok(()) };
-        let count = usize::try_from(shared - before).unwrap_or(usize::MAX);
-        let leaves = range.leaves.get(..count).unwrap_or(&range.leaves);
-        let mut peaks = range.before.clone();
-        peaks.extend(leaves, &mut |_, _, _| {});
-        let txn = self.engine.store.env.read()?;
-        let Some(mut tree) = self.tree(&txn, range.log) else { return Ok(()) };
-        if root_at(&mut tree, shared)? == peaks.root() {
+        let Some(log) = check.logs().get(range.log) else { return Ok(()) };
+        let counts = self.log.cuts().last_valid(log.author()).unwrap_or(u64::MAX);
+        let shared = after.min(self.length(range.log)).min(counts);
+        if shared <= before {
             return Ok(());
         }
-        for (index, there) in (before..).zip(leaves) {
+        let txn = self.engine.store.env.read()?;
+        let Some(mut tree) = self.tree(&txn, range.log) else { return Ok(()) };
+        for (index, there) in (before..shared).zip(&range.leaves) {
             let here = tree.node(0, index)?;
             if here != *there {
                 let dot = Dot::new(log.author(), index.saturating_add(1));
                 return Err(self.fork(dot, EventId::from(here), EventId::from(*there), range, log.head()));
             }
         }
-        // The roots differ and no leaf does: the stored tree is not that of the log.
-        let key = format!("the tree of author {}", log.author());
-        Err(StorageError::DamagedRow { table: "nodes", key }.into())
+        Ok(())
     }
 
     /// What is to be told of a fork.
@@ -290,7 +300,8 @@ impl Arrival {
                 IngestOutcome::Stored(_) | IngestOutcome::Waiting { .. } | IngestOutcome::Held { .. } => {
                     self.counts.new += 1;
                 }
-                IngestOutcome::Duplicate(_) | IngestOutcome::Retracted(_) => self.counts.duplicates += 1,
+                IngestOutcome::Duplicate(_) => self.counts.duplicates += 1,
+                IngestOutcome::Retracted(_) => self.counts.retracted += 1,
                 // The events after it miss it: the first refusal says why.
                 IngestOutcome::Refused(refusal) => {
                     failure.get_or_insert(refusal);

@@ -31,6 +31,8 @@ pub struct ImportSummary {
     pub new: u64,
     /// Events that were.
     pub duplicates: u64,
+    /// Events past the point where their author's log forked, as is known here: they count for nothing and were left out.
+    pub retracted: u64,
     /// Events that are here, and enter the log when this machine's clock gets near their own.
     pub waiting: u64,
     /// How many authors wrote what the bundle has and continues.

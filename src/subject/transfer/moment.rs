@@ -48,6 +48,9 @@ impl Author {
 impl Moment {
     /// A moment that is not earlier than now.
     pub(super) fn of(engine: &Engine, log: &Arc<SubjectLog>) -> Result<Self, ExportError> {
+        if let Some((author, last_valid)) = log.cuts().iter().next() {
+            return Err(ExportError::Forked { author, last_valid });
+        }
         for _ in 0..ATTEMPTS {
             let Outcome::Logs(logs) = engine.ask(log, Batch::Logs)? else { return Err(StorageError::Closed.into()) };
             for (author, length, _) in &logs {
