@@ -348,18 +348,9 @@ impl LogWriter {
                 self.load(txn, SubjectId::from(*id.ok_or_else(|| damaged("subjects", key))?))?;
             }
         }
-        for subject in self.subjects.values_mut() {
-            let number = subject.head.number;
-            let slots: Vec<(u32, u64)> =
-                subject.head.authors().map(|(slot, _, tree)| (slot, tree.signed.length)).collect();
-            for (slot, known) in slots {
-                let row = txn.get(Table::PeerHeads, &keys::author(number, slot))?;
-                let head = row.and_then(unchecked).and_then(|row| SignedHead::decode(row).ok());
-                if let Some(length) = head.map(|head| head.head().length).filter(|length| *length > known) {
-                    subject.head.sign(slot, Signed { length, batch: PEER });
-                }
-            }
-        }
+        // An author may have been unknown when the subject was loaded, before the log was replayed.
+        let loaded: Vec<SubjectId> = self.subjects.keys().copied().collect();
+        loaded.into_iter().try_for_each(|id| self.take_peer_heads(txn, id))?;
         for (id, subject) in &self.subjects {
             for (slot, author, tree) in subject.head.authors() {
                 if tree.is_unsigned() && self.keyring.as_ref().is_some_and(|keys| keys.can_sign(author.author)) {
@@ -368,6 +359,29 @@ impl LogWriter {
             }
         }
         Ok(())
+    }
+
+    /// Has the trees of a subject refer to heads from elsewhere that are newer than the subject's row: they are stored at
+    /// once, and the row with the next checkpoint, before which the process may have ended.
+    pub(super) fn take_peer_heads(&mut self, txn: &impl Reads, id: SubjectId) -> Result<(), StorageError> {
+        let Some(subject) = self.subjects.get_mut(&id) else { return Ok(()) };
+        let number = subject.head.number;
+        let mut replaced = Vec::new();
+        txn.scan(Table::PeerHeads, &number.key(), &mut |key, row| {
+            let Some(slot) = keys::author_of(number, key) else { return Ok(false) };
+            let head = unchecked(row).and_then(|row| SignedHead::decode(row).ok());
+            let known = subject.head.tree(slot).map(|(_, tree)| tree.signed);
+            if let (Some(head), Some(known)) = (head, known)
+                && head.head().length > known.length
+            {
+                subject.head.sign(slot, Signed { length: head.head().length, batch: PEER });
+                subject.dirty = true;
+                replaced.push(known);
+            }
+            Ok(true)
+        })?;
+        // A batch that this leaves without trees was taken out when the head was stored.
+        replaced.into_iter().try_for_each(|old| self.count_down(txn, old).map(drop))
     }
 }
 

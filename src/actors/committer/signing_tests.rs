@@ -10,7 +10,10 @@ use crate::{
         signing::thread::Job,
         storage::open::SubjectLog,
     },
-    wire::id::{Dot, XaeroID},
+    wire::{
+        head::{HeadBatch, LogHead},
+        id::{Dot, XaeroID},
+    },
 };
 
 /// Longer than anything here takes that ends at all.
@@ -22,6 +25,7 @@ struct Scene {
     keys: tempfile::TempDir,
     log: Arc<SubjectLog>,
     author: XaeroID,
+    elsewhere: Keyring,
 }
 
 impl Scene {
@@ -34,7 +38,7 @@ impl Scene {
         world.committer.writer.keyring = Some(Arc::clone(&keyring));
         world.committer.keyring = Some(keyring);
         let log = world.log(1);
-        Self { world, keys, log, author }
+        Self { world, keys, log, author, elsewhere }
     }
 
     fn keyring(&self) -> Arc<Keyring> {
@@ -53,6 +57,12 @@ impl Scene {
         assert!(self.world.submit(&log, Batch::Foreign(Arc::new(batch))).is_ok());
     }
 
+    fn known(&mut self) -> KnownHead {
+        let store = Arc::clone(&self.world.committer.store);
+        let txn = store.env.read().unwrap();
+        self.world.committer.writer.known_head(&txn, self.log.id, self.author).unwrap()
+    }
+
     fn job(&mut self) -> Option<Job> {
         let (keyring, epoch) = (self.keyring(), self.world.committer.epoch);
         self.world.committer.writer.signing_job(&keyring, epoch)
@@ -60,7 +70,7 @@ impl Scene {
 
     /// Has the loop run with its signing thread, deal with this first, and asks it for a head over so many events.
     fn ask(self, first: Vec<Batch>, length: u64) -> KnownHead {
-        let (keyring, Self { world, keys: _keys, log, author }) = (self.keyring(), self);
+        let (keyring, Self { world, keys: _keys, log, author, .. }) = (self.keyring(), self);
         let World { mut committer, dir: _dir, .. } = world;
         let (inbox, messages) = unbounded();
         let back = inbox.clone();
@@ -125,4 +135,30 @@ fn what_a_job_that_panicked_did_not_bring_back_is_part_of_the_next() {
     scene.world.committer.take_signed(Done { epoch, batches: Vec::new(), failed: Vec::new() });
     let job = scene.job().unwrap();
     assert_eq!(job.heads[0].1[0].peaks.len(), 2);
+}
+
+#[test]
+fn a_head_from_elsewhere_is_known_after_a_crash_though_its_subject_was_not_replayed() {
+    let mut scene = Scene::new();
+    scene.take(1);
+    scene.take(2);
+    let store = Arc::clone(&scene.world.committer.store);
+    let mut txn = store.env.write().unwrap();
+    scene.world.committer.writer.write_checkpoint(&mut txn).unwrap();
+    store.commit(txn).unwrap();
+    let tree = &scene.known().peaks;
+    let head = LogHead { subject: scene.log.id, author: scene.author, length: tree.len(), root: tree.root() };
+    let batch = HeadBatch::sign(&*scene.elsewhere.signer(scene.author).unwrap(), vec![head]).unwrap();
+    let heads = vec![batch.signed_head(0).unwrap()];
+    let log = Arc::clone(&scene.log);
+    let batch = Batch::Foreign(Arc::new(ForeignBatch { heads, ..ForeignBatch::default() }));
+    assert!(scene.world.submit(&log, batch).is_ok());
+    assert_eq!(scene.known().signed_length(), 2);
+    drop((log, store));
+    let Scene { world, log, keys: _keys, author, elsewhere } = scene;
+    drop(log);
+    let world = world.restart();
+    let mut scene = Scene { log: world.log(1), world, keys: _keys, author, elsewhere };
+    assert_eq!(scene.known().signed_length(), 2);
+    assert!(scene.world.committer.writer.subjects[&scene.log.id].dirty);
 }
