@@ -99,11 +99,12 @@ impl<P: FnMut(Progress)> Import<'_, P> {
                     if fill(&mut reader, &mut [0])? > 0 {
                         return Err(decoder.trailing().into());
                     }
+                    // A bundle may have nothing but heads.
+                    self.begin()?;
                     self.check()?.end(&trailer)?;
                 }
             }
         }
-        self.begin()?;
         let (Some(check), Some(arrival)) = (&self.check, &mut self.arrival) else { return Err(unopened().into()) };
         arrival.finish(check, &mut self.progress)
     }
