@@ -172,7 +172,7 @@ fn a_bundle_that_begins_in_the_middle_needs_what_comes_before() {
     assert!(rest.len() < early.len());
     let there = Node::ephemeral().unwrap();
     let error = there.import(&rest[..], |_| {}).unwrap_err();
-    let is_told = matches!(error.failure, ImportFailure::PrefixMissing { first: 900, have: 0, base: 300, .. });
+    let is_told = matches!(*error.failure, ImportFailure::PrefixMissing { first: 900, have: 0, base: 300, .. });
     assert!(is_told, "{error}");
     there.import(&early[..], |_| {}).unwrap();
     assert_eq!(there.import(&rest[..], |_| {}).unwrap().new, 400);
@@ -196,7 +196,7 @@ fn a_file_that_is_cut_short_brings_its_whole_chunks_and_the_rest_later() {
     let mut before = 0;
     for (length, events) in ends {
         let error = there.import(&bundle[..length], |_| {}).unwrap_err();
-        match &error.failure {
+        match &*error.failure {
             ImportFailure::Bundle(BundleError::CutShort { at, .. }) => assert_eq!(*at, length as u64),
             other => panic!("{length} bytes: {other}"),
         }
@@ -220,7 +220,7 @@ fn nothing_of_a_damaged_chunk_enters_the_log_and_what_came_before_stays() {
         bad[at] ^= 0x10;
         let there = Node::ephemeral().unwrap();
         let error = there.import(&bad[..], |_| {}).unwrap_err();
-        assert!(matches!(error.failure, ImportFailure::Bundle(_)), "{error}");
+        assert!(matches!(*error.failure, ImportFailure::Bundle(_)), "{error}");
         let stays = if at > second_chunk + 5_000 { 6_000 } else { before };
         assert_eq!((error.new, there.subject("tags").count().unwrap()), (stays, stays), "byte {at}");
         assert!(error.to_string().contains(&format!("{stays} events before it")), "{error}");
@@ -323,7 +323,7 @@ fn an_author_who_signed_two_histories_is_told_with_the_evidence() {
     origin.publish(60);
     let (ours, key) = (origin.export(), origin.node.public_key("bob").unwrap());
     let error = there.import(&ours[..], |_| {}).unwrap_err();
-    let ImportFailure::Fork(fork) = &error.failure else { panic!("{error}") };
+    let ImportFailure::Fork(fork) = &*error.failure else { panic!("{error}") };
     assert_eq!((fork.dot.author, fork.dot.seq), (bob, 31));
     let cut = fork.evidence().unwrap().expect("both sides are signed").verify(&key).unwrap();
     assert_eq!((cut.author, cut.last_valid), (bob, 30));
@@ -359,7 +359,7 @@ fn a_reader_may_be_slow_and_may_fail() {
         }
     }
     let error = there.import(bundle[..100].chain(Failing), |_| {}).unwrap_err();
-    assert!(matches!(error.failure, ImportFailure::Read(_)), "{error}");
+    assert!(matches!(*error.failure, ImportFailure::Read(_)), "{error}");
     let none = there.import(io::empty(), |_| {}).unwrap_err();
-    assert!(matches!(none.failure, ImportFailure::Bundle(BundleError::CutShort { at: 0, .. })), "{none}");
+    assert!(matches!(*none.failure, ImportFailure::Bundle(BundleError::CutShort { at: 0, .. })), "{none}");
 }

@@ -108,7 +108,7 @@ impl From<ExportError> for Failure {
 
 impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
-        let exit = match &error.failure {
+        let exit = match &*error.failure {
             ImportFailure::Bundle(_) | ImportFailure::Fork(_) => Exit::Unproven,
             ImportFailure::Read(_) => Exit::Streams,
             ImportFailure::Node(error) => of_node(error),

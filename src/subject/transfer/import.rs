@@ -63,7 +63,7 @@ impl Node {
             Err(failure) => {
                 // What was on its way to the disk arrives, and counts.
                 let (new, duplicates) = import.arrival.map_or((0, 0), |arrival| arrival.abandon());
-                Err(ImportError { failure, new, duplicates })
+                Err(ImportError { failure: Box::new(failure), new, duplicates })
             }
         }
     }

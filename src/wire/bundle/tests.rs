@@ -347,7 +347,7 @@ fn keys_and_heads_that_do_not_belong_together_are_refused() {
         change(&mut parts.entries[0]);
         parts.read().unwrap_err()
     };
-    let mut tree = Tree::new(&[[1; 32], [2; 32], [3; 32], [4; 32]]);
+    let tree = Tree::new(&[[1; 32], [2; 32], [3; 32], [4; 32]]);
     let other_key = refused(&|entry| entry.key = authors()[1].public_key().clone());
     assert!(matches!(other_key, BundleError::Head { error: ProofError::OtherAuthor { .. }, .. }), "{other_key}");
     let other_subject = refused(&|entry| entry.head = head_of(open_subject_id("o"), 0, &mut tree.clone(), 4));
