@@ -3,7 +3,9 @@
 //! What the log has already is compared id by id. The rest is handed over to the subject a few chunks ahead of the disk, so
 //! that the next is verified while the last is being synced.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
+
+use hashbrown::HashSet;
 
 use super::{
     Progress,
@@ -19,9 +21,10 @@ use crate::{
     subject::{engine::Engine, error::Error, handle::Subject, ingest::IngestReceipt, node::Node, run::Handle},
     wire::{
         bundle::{BundleCheck, BundleLog, CheckedChunk, CheckedRange},
-        fork::ForkHalf,
+        fork::{Cut, ForkEvidence, ForkHalf},
         head::SignedHead,
         id::{Dot, EventId},
+        key::PublicKey,
         mmr::{Hash, InclusionProof, Nodes, Peaks},
     },
 };
@@ -52,6 +55,10 @@ pub(super) struct Arrival {
     /// Handed over, the oldest first.
     sent: VecDeque<Sent>,
     counts: Counts,
+    /// Authors whose logs were cut by this import.
+    forks: Vec<Cut>,
+    /// Places of authors whose history in the bundle is not the one that is here: what is past the cut stays there.
+    parted: HashSet<usize>,
     // The subject runs as long.
     _handle: Handle,
 }
@@ -93,7 +100,17 @@ impl Arrival {
             known.push(engine.head(&log, *author, 0)?);
         }
         let counts = Counts { total: check.opening().events, ..Counts::default() };
-        let mut arrival = Self { subject, engine, log, known, sent: VecDeque::new(), counts, _handle: handle };
+        let mut arrival = Self {
+            subject,
+            engine,
+            log,
+            known,
+            sent: VecDeque::new(),
+            counts,
+            forks: Vec::new(),
+            parted: HashSet::new(),
+            _handle: handle,
+        };
         let mut continued = Vec::new();
         for (place, (author, base)) in authors.into_iter().enumerate().filter(|(_, (_, base))| *base > 0) {
             let have = arrival.length(place);
@@ -125,10 +142,11 @@ impl Arrival {
         for range in &chunk.ranges {
             self.compare(check, range)?;
         }
-        let mut batch = ForeignBatch { is_verified: true, ..ForeignBatch::default() };
+        // Past the cut, only the history that is here is kept whole: with the head that covers it it can be shown to others.
         let cuts = self.log.cuts();
+        let mut batch = ForeignBatch { is_verified: true, ..ForeignBatch::default() };
         for event in &chunk.events {
-            if cuts.retracts(event.dot) {
+            if cuts.retracts(event.dot) && self.parted.contains(&event.log) {
                 self.counts.retracted += 1;
             } else if event.dot.seq <= self.length(event.log) {
                 self.counts.duplicates += 1;
@@ -180,6 +198,7 @@ impl Arrival {
             new: self.counts.new,
             duplicates: self.counts.duplicates,
             retracted: self.counts.retracted,
+            forks: self.forks.clone(),
             waiting,
             authors: check.logs().len(),
             bundle_root: check.root(),
@@ -196,30 +215,66 @@ impl Arrival {
         (self.counts.new, self.counts.duplicates)
     }
 
-    /// Checks that what is here of an author's log agrees with what the chunk adds to it. What is past the point where a
-    /// known fork begins counts nowhere, and may differ.
-    fn compare(&self, check: &BundleCheck, range: &CheckedRange) -> Result<(), ImportFailure> {
-        let (before, after) = (range.before.len(), range.proof.old);
-        let Some(log) = check.logs().get(range.log) else { return Ok(()) };
-        let counts = self.log.cuts().last_valid(log.author()).unwrap_or(u64::MAX);
-        let shared = after.min(self.length(range.log)).min(counts);
-        if shared <= before {
+    /// Ends an author's log, by evidence that was verified.
+    pub(super) fn cut(&mut self, evidence: ForkEvidence, cut: Cut, key: &PublicKey) -> Result<(), ImportFailure> {
+        if self.log.cuts().last_valid(cut.author).is_some_and(|last| last <= cut.last_valid) {
             return Ok(());
         }
-        let txn = self.engine.store.env.read()?;
-        let Some(mut tree) = self.tree(&txn, range.log) else { return Ok(()) };
-        for (index, there) in (before..shared).zip(&range.leaves) {
-            let here = tree.node(0, index)?;
-            if here != *there {
-                let dot = Dot::new(log.author(), index.saturating_add(1));
-                return Err(self.fork(dot, EventId::from(here), EventId::from(*there), range, log.head()));
-            }
+        while !self.sent.is_empty() {
+            self.settle()?;
         }
+        let forks = vec![(evidence, cut)];
+        let batch = ForeignBatch { forks, keys: vec![key.clone()], ..ForeignBatch::default() };
+        self.hand_over(Arc::new(batch), Vec::new())?.receipt.wait()?;
+        self.forks.retain(|known| known.author != cut.author);
+        self.forks.push(cut);
         Ok(())
     }
 
+    /// Checks that what is here of an author's log agrees with what the chunk adds to it. What is past the point where a
+    /// known fork begins counts nowhere, and may differ.
+    ///
+    /// Where it does not, the author has signed two histories, or what is here is not signed. The first ends the author's
+    /// log, and the import goes on around it.
+    fn compare(&mut self, check: &BundleCheck, range: &CheckedRange) -> Result<(), ImportFailure> {
+        let (before, after) = (range.before.len(), range.proof.old);
+        let shared = after.min(self.length(range.log));
+        let Some(log) = check.logs().get(range.log).filter(|_| before < shared) else { return Ok(()) };
+        if self.parted.contains(&range.log) {
+            return Ok(());
+        }
+        let Some((dot, here, there)) = self.first_difference(log, range, before..shared)? else { return Ok(()) };
+        if !self.log.cuts().retracts(dot) {
+            let fork = self.fork(dot, here, there, range, log.head());
+            let Ok(Some(evidence)) = fork.evidence() else { return Err(ImportFailure::Fork(Box::new(fork))) };
+            let cut = evidence.verify(log.key()).map_err(Error::from)?;
+            self.cut(evidence, cut, log.key())?;
+        }
+        self.parted.insert(range.log);
+        Ok(())
+    }
+
+    /// The first place at which what is here is not what the chunk has.
+    fn first_difference(
+        &self,
+        log: &BundleLog,
+        range: &CheckedRange,
+        shared: Range<u64>,
+    ) -> Result<Option<(Dot, EventId, EventId)>, StorageError> {
+        let txn = self.engine.store.env.read()?;
+        let Some(mut tree) = self.tree(&txn, range.log) else { return Ok(None) };
+        for (index, there) in shared.zip(&range.leaves) {
+            let here = tree.node(0, index)?;
+            if here != *there {
+                let dot = Dot::new(log.author(), index.saturating_add(1));
+                return Ok(Some((dot, EventId::from(here), EventId::from(*there))));
+            }
+        }
+        Ok(None)
+    }
+
     /// What is to be told of a fork.
-    fn fork(&self, dot: Dot, here: EventId, there: EventId, range: &CheckedRange, head: &SignedHead) -> ImportFailure {
+    fn fork(&self, dot: Dot, here: EventId, there: EventId, range: &CheckedRange, head: &SignedHead) -> ImportFork {
         let index = dot.seq.saturating_sub(1);
         let inclusion = InclusionProof::prolonged(&range.before, &range.leaves, &range.proof, index);
         let theirs = inclusion.map(|inclusion| ForkHalf::new(there, inclusion, head.clone()));
@@ -227,7 +282,7 @@ impl Arrival {
             tracing::warn!(%error, "what is here of a fork cannot be proven");
             None
         });
-        ImportFailure::Fork(Box::new(ImportFork { dot, here, there, ours, theirs }))
+        ImportFork { dot, here, there, ours, theirs }
     }
 
     /// That the author has signed the event that is here.
@@ -313,7 +368,9 @@ impl Arrival {
             Some(IngestRefusal::Fork { dot, here, there }) => {
                 let of_author = |(_, head): &(&CheckedRange, &SignedHead)| head.head().author == dot.author;
                 match ranges.iter().zip(heads).find(of_author) {
-                    Some((range, head)) => Err(self.fork(*dot, *here, *there, range, head)),
+                    Some((range, head)) => {
+                        Err(ImportFailure::Fork(Box::new(self.fork(*dot, *here, *there, range, head))))
+                    }
                     None => {
                         let (dot, here, there) = (*dot, *here, *there);
                         let fork = ImportFork { dot, here, there, ours: None, theirs: None };

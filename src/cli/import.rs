@@ -1,0 +1,61 @@
+//! `xaeroflux import`: what `export` has written, into another data directory.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _, Read},
+    path::Path,
+};
+
+use serde::Serialize;
+use xaeroflux::ImportSummary;
+
+use super::{
+    args::{Global, ImportArgs},
+    exit::{Exit, Failure},
+    output::Output,
+    progress::Bar,
+};
+
+/// What was imported, as it is printed.
+#[derive(Serialize)]
+struct Line {
+    subject: String,
+    name: String,
+    new: u64,
+    duplicates: u64,
+    retracted: u64,
+    waiting: u64,
+    authors: usize,
+    /// Of the subject here now.
+    root: String,
+    /// Of what was imported: the same, unless there is more here.
+    imported_root: String,
+}
+
+/// Imports a file, or standard input.
+pub fn run(global: &Global, args: &ImportArgs, output: &mut Output) -> Result<Exit, Failure> {
+    let input: Box<dyn Read> = if args.file == Path::new("-") {
+        let input = io::stdin();
+        if input.is_terminal() {
+            return Err(Failure::usage(
+                "name the file to import, or send it to standard input, as in `xaeroflux import < file`",
+            ));
+        }
+        Box::new(input.lock())
+    } else {
+        let unreadable =
+            |error| Failure::new(Exit::Streams, format_args!("{} could not be read: {error}", args.file.display()));
+        Box::new(File::open(&args.file).map_err(unreadable)?)
+    };
+    let node = super::open(global)?;
+    let bar = Bar::new("importing");
+    let imported = node.import(input, |progress| bar.show(progress));
+    bar.end();
+    let ImportSummary { subject, name, new, duplicates, retracted, waiting, authors, root, bundle_root, .. } =
+        imported?;
+    let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+    let subject = subject.to_string();
+    let (root, imported_root) = (hex(&root), hex(&bundle_root));
+    output.json(&Line { subject, name, new, duplicates, retracted, waiting, authors, root, imported_root })?;
+    Ok(Exit::Done)
+}
