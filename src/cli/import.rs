@@ -26,10 +26,20 @@ struct Line {
     retracted: u64,
     waiting: u64,
     authors: usize,
+    /// Authors whose logs end from now on, since they signed two histories.
+    forks: Vec<Fork>,
     /// Of the subject here now.
     root: String,
     /// Of what was imported: the same, unless there is more here.
     imported_root: String,
+}
+
+/// An author who signed two histories.
+#[derive(Serialize)]
+struct Fork {
+    author: String,
+    /// The sequence number of the last event that counts.
+    last_valid: u64,
 }
 
 /// Imports a file, or standard input.
@@ -51,11 +61,13 @@ pub fn run(global: &Global, args: &ImportArgs, output: &mut Output) -> Result<Ex
     let bar = Bar::new("importing");
     let imported = node.import(input, |progress| bar.show(progress));
     bar.end();
-    let ImportSummary { subject, name, new, duplicates, retracted, waiting, authors, root, bundle_root, .. } =
-        imported?;
+    let summary = imported?;
+    let forks = summary.forks.iter().map(|cut| Fork { author: cut.author.to_string(), last_valid: cut.last_valid });
+    let forks = forks.collect();
+    let ImportSummary { subject, name, new, duplicates, retracted, waiting, authors, root, bundle_root, .. } = summary;
     let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
     let subject = subject.to_string();
     let (root, imported_root) = (hex(&root), hex(&bundle_root));
-    output.json(&Line { subject, name, new, duplicates, retracted, waiting, authors, root, imported_root })?;
+    output.json(&Line { subject, name, new, duplicates, retracted, waiting, authors, forks, root, imported_root })?;
     Ok(Exit::Done)
 }

@@ -13,7 +13,7 @@
 //!
 //! All after the preamble are *sections*: a kind, a length, a body, and checksums of both. A kind that begins with a capital
 //! letter is required: who does not know it refuses the bundle. One that begins with a small letter may stand anywhere
-//! before the last section and is skipped by who does not know it. `docs/format-export.md` gives the layout byte by byte.
+//! before the last section and is skipped by who does not know it. `docs/format-bundle.md` gives the layout byte by byte.
 //!
 //! A bundle may begin in the middle: then it says for each author how many events came before and the root over them, and
 //! only who has just these can take it.
