@@ -72,13 +72,18 @@ pub use actors::{
     committer::{IngestOutcome, IngestRefusal},
     keyring::{KeyringError, Succession},
     storage::StorageError,
+    verify::{
+        Finding, MAX_FINDINGS, Progress as VerifyProgress, Severity, VerifyError, VerifyOptions, VerifyReport, verify,
+    },
     watch::ChildKind,
 };
 pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};
 pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVector, XaeroEvent, XaeroID};
 pub use subject::{
-    ControlBus, DataBus, Error, EventStream, Handle, IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow,
-    Publish, Sink, Subject, SubjectActor, SubscribeOptions, Subscription, identity,
+    AckReceipt, ControlBus, DataBus, Delivery, DeliveryBatch, DurableError, DurableSubscription, Error, EventStream,
+    Events, ExportError, ExportOptions, ExportSummary, Handle, ImportError, ImportFailure, ImportFork, ImportSummary,
+    IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, Sink, Subject,
+    SubjectActor, SubscribeOptions, Subscription, identity,
 };
 
 /// The README's snippets, compiled and run by the tests.

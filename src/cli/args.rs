@@ -1,6 +1,6 @@
 //! What can be asked on the command line.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, ops::Bound, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::TypedValueParser as _};
 use serde::Serialize;
@@ -19,7 +19,8 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use, \
-4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof does not hold, 130 interrupted.";
+4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof does not hold, \
+9 verified and damaged, 130 interrupted.";
 
 /// Options that every subcommand takes, before its name or after it.
 #[derive(Debug, Args)]
@@ -60,6 +61,8 @@ pub enum Command {
     Prove(ProveArgs),
     /// Check a proof with nothing but its author's public key, and print what it proves
     CheckProof(CheckProofArgs),
+    /// Look at every byte of the data directory that matters, beside a running node too, and change nothing
+    Verify(VerifyArgs),
 }
 
 /// Arguments of `id`.
@@ -108,6 +111,19 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "MS", default_value_t = u64::MAX, hide_default_value = true)]
     pub to: u64,
 
+    /// Only events of this author: the hexadecimal id of receipts, or the name of a local identity
+    #[arg(long, value_name = "AUTHOR")]
+    pub author: Option<String>,
+
+    /// Only events of this type: add, remove, increment, decrement, write, or app:N
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<Kind>,
+
+    /// Only events with these sequence numbers in their author's log: N, or A..B from A to before B, either of which may be
+    /// left out
+    #[arg(long, value_name = "A..B", value_parser = seqs)]
+    pub seq: Option<Seqs>,
+
     /// Go on with the events that come later, until interrupted
     #[arg(long)]
     pub follow: bool,
@@ -146,7 +162,21 @@ pub struct StateArgs {
     /// The rules by which to resolve
     #[arg(long)]
     pub crdt: Crdt,
+
+    /// The state as it was: from the events before this millisecond since the Unix epoch, by their clocks
+    #[arg(long, value_name = "MS")]
+    pub at: Option<u64>,
 }
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Only the events, indexes, heads and signatures of the subject of this name [default: everything]
+    pub subject: Option<String>,
+}
+
+/// A range of sequence numbers.
+pub type Seqs = (Bound<u64>, Bound<u64>);
 
 /// The CRDTs that a subject can be resolved by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -192,6 +222,26 @@ fn bytes(text: &str) -> Result<u64, &'static str> {
     number.checked_mul(1 << shift).ok_or("this is more than any machine can address")
 }
 
+fn seqs(text: &str) -> Result<Seqs, &'static str> {
+    const RULE: &str = "sequence numbers are N, A.., ..B or A..B, from 1, and A is below B";
+    let number = |text: &str| text.parse::<u64>().map_err(|_| RULE);
+    let (start, end) = match text.split_once("..") {
+        None => {
+            let only = number(text)?;
+            return Ok((Bound::Included(only), Bound::Included(only)));
+        }
+        Some((start, end)) => (start, end),
+    };
+    let optional = |text: &str| if text.is_empty() { Ok(None) } else { number(text).map(Some) };
+    match (optional(start)?, optional(end)?) {
+        (None, None) => Err(RULE),
+        (Some(start), Some(end)) if start >= end => Err(RULE),
+        (start, end) => {
+            Ok((start.map_or(Bound::Unbounded, Bound::Included), end.map_or(Bound::Unbounded, Bound::Excluded)))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -210,6 +260,18 @@ mod tests {
         assert_eq!(bytes("64g"), Ok(64 << 30));
         for bad in ["", "G", "0", "-1", "1.5G", "99999999999T", "1ü"] {
             assert!(bytes(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sequence_numbers_are_one_or_a_range_with_a_beginning_or_an_end() {
+        let (inc, exc, unb) = (Bound::Included, Bound::Excluded, Bound::Unbounded);
+        assert_eq!(seqs("7"), Ok((inc(7), inc(7))));
+        assert_eq!(seqs("7..9"), Ok((inc(7), exc(9))));
+        assert_eq!(seqs("7.."), Ok((inc(7), unb)));
+        assert_eq!(seqs("..9"), Ok((unb, exc(9))));
+        for bad in ["", "..", "9..7", "7..7", "7..=9", "-1", "a..b", "7..9..11"] {
+            assert!(seqs(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use futures_core::Stream as _;
 use xaeroflux::{
-    ScanWindow, Subject, SubscribeOptions, XaeroEvent,
+    Replay, ScanWindow, Subject, SubscribeOptions, XaeroEvent,
     wire::{clock::Clock, record::Record},
 };
 
@@ -20,16 +20,17 @@ use super::{
     signals::Interrupt,
 };
 
-/// Prints the events in the window, those that are there and those that come, until the process is asked to end
+/// Prints the wanted events in the window, those that are there and those that come, until the process is asked to end
 /// or nobody reads its output any more. What is printed is flushed before anything is waited for.
-pub fn follow(subject: &Subject, window: ScanWindow, output: &mut Output) -> Result<Exit, Failure> {
+pub fn follow(subject: &Subject, window: ScanWindow, wanted: Replay, output: &mut Output) -> Result<Exit, Failure> {
     let here = std::thread::current();
     let waker = Waker::from(Arc::new(Unpark(here.clone())));
     let (by_signal, by_reader) = (here.clone(), here);
     let interrupt = Interrupt::catch(move || by_signal.unpark())?;
     interrupt.catch_closed_output(move || by_reader.unpark())?;
     let handle = subject.run()?;
-    let mut stream = subject.scan(window).stream_with(SubscribeOptions::new().from_start());
+    let filtered = subject.scan(window).filter(move |event| wanted.takes(event));
+    let mut stream = filtered.stream_with(SubscribeOptions::new().from_start());
     if let Some(error) = stream.subscription().error() {
         return Err(error.clone().into());
     }

@@ -50,6 +50,14 @@ pub fn existing(node: &Node, name: &str) -> Result<XaeroID, Failure> {
     node.public_key(name).map(|key| key.id()).map_err(|error| unknown(name, error))
 }
 
+/// A writer as the command line has it: the hexadecimal id that receipts show, of anybody, or the name of a local identity.
+///
+/// # Errors
+/// Where it is neither.
+pub fn author(node: &Node, text: &str) -> Result<XaeroID, Failure> {
+    text.parse().or_else(|_| existing(node, text))
+}
+
 /// An error about a name, with the way out that the command offers.
 fn unknown(name: &str, error: Error) -> Failure {
     match &error {

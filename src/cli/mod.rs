@@ -8,8 +8,8 @@
 //! * [`exit`] is how it can end.
 //! * [`output`] is standard output, [`text`] how payloads are shown on it, [`log`] and [`signals`] the rest of the outside
 //!   world.
-//! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`prove`]
-//!   and [`demo`] are the subcommands.
+//! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`prove`],
+//!   [`verify`] and [`demo`] are the subcommands.
 
 mod args;
 mod demo;
@@ -26,11 +26,12 @@ mod replay;
 mod signals;
 mod state;
 mod text;
+mod verify;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use xaeroflux::Node;
+use xaeroflux::{Node, NodeBuilder};
 
 use self::{
     args::{Cli, Command, Global},
@@ -68,6 +69,7 @@ fn run(Cli { global, command }: Cli) -> Result<Exit, Failure> {
         Command::State(args) => state::run(&global, &args, &mut output),
         Command::Prove(args) => prove::prove(&global, &args),
         Command::CheckProof(args) => prove::check(&args, &mut output),
+        Command::Verify(args) => verify::run(&global, &args, &mut output),
     };
     // What there is to be seen comes before the reason why there is no more of it.
     match (ended, output.flush().map_err(Failure::from)) {
@@ -80,6 +82,11 @@ fn run(Cli { global, command }: Cli) -> Result<Exit, Failure> {
 
 /// Opens the node of the global options.
 fn open(global: &Global) -> Result<Node, Failure> {
+    Ok(builder(global).build()?)
+}
+
+/// What opens the node of the global options.
+fn builder(global: &Global) -> NodeBuilder {
     let mut builder = Node::builder();
     if let Some(dir) = &global.data_dir {
         builder = builder.data_dir(dir);
@@ -87,5 +94,5 @@ fn open(global: &Global) -> Result<Node, Failure> {
     if let Some(bytes) = global.map_size {
         builder = builder.map_size(bytes);
     }
-    Ok(builder.build()?)
+    builder
 }

@@ -13,6 +13,7 @@ use super::{
     args::{self, Global, ReplayArgs},
     exit::{Exit, Failure},
     follow::follow,
+    id,
     kind::Printed,
     output::Output,
     text::{Bytes, Time, short},
@@ -24,11 +25,21 @@ pub fn run(global: &Global, args: &ReplayArgs, output: &mut Output) -> Result<Ex
     let node = super::open(global)?;
     let subject = node.subject(args.subject.as_str());
     let window = ScanWindow { start: args.from, end: args.to };
+    let mut wanted = subject.replay().window(window);
+    if let Some(author) = &args.author {
+        wanted = wanted.author(id::author(&node, author)?);
+    }
+    if let Some(kind) = args.kind {
+        wanted = wanted.event_type(EventType::ApplicationEvent(kind.code()));
+    }
+    if let Some(seqs) = args.seq {
+        wanted = wanted.seqs(seqs);
+    }
     if args.follow {
-        return follow(&subject, window, output);
+        return follow(&subject, window, wanted, output);
     }
     let mut written = Ok(());
-    subject.for_each_archived(window, |record| {
+    wanted.for_each(|record| {
         written = print(output, &Replayed::of(record));
         written.is_ok()
     })?;

@@ -16,7 +16,8 @@ use super::{
 pub fn run(global: &Global, args: &StateArgs, output: &mut Output) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
     let node = super::open(global)?;
-    let value = Value::of_log(&node.subject(args.subject.as_str()), args.crdt)?;
+    let subject = node.subject(args.subject.as_str());
+    let value = Value::of_log_at(&subject, args.crdt, args.at.unwrap_or(u64::MAX))?;
     output.line(&Line { crdt: args.crdt, value: &value }, &value)?;
     Ok(Exit::Done)
 }
@@ -46,7 +47,15 @@ impl Value {
     /// # Errors
     /// Where the log cannot be read.
     pub fn of_log(subject: &Subject, crdt: Crdt) -> Result<Self, Failure> {
-        match subject.resolve(operators(crdt))? {
+        Self::of_log_at(subject, crdt, u64::MAX)
+    }
+
+    /// The value that the events of the log from before this time resolve to.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn of_log_at(subject: &Subject, crdt: Crdt, time_ms: u64) -> Result<Self, Failure> {
+        match subject.state_at(time_ms, operators(crdt))? {
             Some(state) => Self::of_state(&state, crdt),
             None => Ok(Self::empty(crdt)),
         }

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use actix::Addr;
 
 use super::{
+    bell::Bells,
     dead::DeadLetters,
+    durable::Claims,
     error::Error,
     follower::{Follower, LogSource},
     node::NodeShared,
     notice::{Notice, NoticeHub},
     run::HandleInner,
-    supervisor::{HostFollower, SubjectActor, Wake},
+    supervisor::{HostFollower, Lifecycle, SubjectActor, Wake},
 };
 use crate::{
     actors::{
@@ -33,6 +35,10 @@ pub(crate) struct Core {
     pub(crate) control: Arc<Bus>,
     pub(crate) notices: NoticeHub,
     pub(crate) dead: DeadLetters,
+    /// Told when there is something new in the log, and when the subject stops.
+    pub(crate) bells: Bells,
+    /// The durable subscriptions that are open.
+    pub(crate) durables: Claims,
     state: Mutex<State>,
     followers: Mutex<Arc<Vec<Attached>>>,
     pumping: Scheduled,
@@ -62,6 +68,7 @@ pub(crate) struct Running {
     pub(crate) supervisor: Addr<SubjectActor>,
     pub(crate) source: LogSource,
     pub(crate) handle: Weak<HandleInner>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
 }
 
 impl Core {
@@ -80,6 +87,8 @@ impl Core {
             control,
             notices: NoticeHub::default(),
             dead: DeadLetters::default(),
+            bells: Bells::default(),
+            durables: Claims::default(),
             state: Mutex::new(State::Memory),
             followers: Mutex::default(),
             pumping: Scheduled::new(),
@@ -159,6 +168,7 @@ impl Core {
                 follower.wake();
             }
         }
+        self.bells.ring();
     }
 
     /// The data bus wakes the memory pump.

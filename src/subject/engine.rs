@@ -130,6 +130,14 @@ impl Engine {
         }
     }
 
+    /// What is known of all authors' logs, as of one moment.
+    pub(crate) fn heads(&self, log: &Arc<SubjectLog>) -> Result<Vec<KnownHead>, StorageError> {
+        match self.ask(log, Batch::Heads)? {
+            Outcome::Heads(known) => Ok(known),
+            _ => Err(StorageError::Closed),
+        }
+    }
+
     /// The public key of a writer: of a local identity, of one that was retired here, or one that came with its events.
     pub(crate) fn writer_key(&self, writer: XaeroID) -> Result<Option<PublicKey>, StorageError> {
         if let Some(key) = self.keyring.key_of(writer) {

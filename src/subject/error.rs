@@ -10,7 +10,7 @@ use crate::{
         keyring::KeyringError,
         storage::StorageError,
     },
-    subject::pipeline::PipelineError,
+    subject::{durable::DurableError, pipeline::PipelineError},
     wire::{id::Dot, name::NameError, proof::ProofError},
 };
 
@@ -30,6 +30,9 @@ pub enum Error {
     /// A pipeline that makes no sense.
     #[error(transparent)]
     Pipeline(Arc<PipelineError>),
+    /// A durable subscription.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
     /// An event was not published.
     #[error(transparent)]
     Publish(#[from] PublishError),

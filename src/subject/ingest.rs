@@ -80,14 +80,15 @@ impl Subject {
     }
 
     /// Hands over events made elsewhere, with what shows whose they are.
-    pub(crate) fn take_foreign(&self, batch: ForeignBatch) -> Result<IngestReceipt, Error> {
+    pub(crate) fn take_foreign(&self, batch: impl Into<Arc<ForeignBatch>>) -> Result<IngestReceipt, Error> {
+        let batch = batch.into();
         let running = self.core().and_then(|core| core.running()).ok_or(Error::NotRunning)?;
         let (tell, told) = mpsc::channel();
         // The closure is called from another thread, once for each time the batch is dealt with.
         let tell = Mutex::new(tell);
         let (events, bytes) = (batch.frames.len(), batch.frames.iter().map(Vec::len).sum());
         let ingress = Ingress::Foreign {
-            batch: Arc::new(batch),
+            batch,
             tell: Box::new(move |outcomes| {
                 // Whoever dropped the receipt does not want to know.
                 let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(outcomes);

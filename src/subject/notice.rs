@@ -89,6 +89,14 @@ pub enum Notice {
         /// The rule.
         rule: &'static str,
     },
+    /// An author has signed two histories of the subject. What it wrote after this event counts for nothing from now on:
+    /// folds leave it out, and those that had taken it begin anew. Subscribers may have been given it before.
+    Forked {
+        /// The author.
+        author: XaeroID,
+        /// The sequence number of its last event that counts.
+        last_valid: u64,
+    },
     /// A reducer cannot read the state of the fold before it.
     CannotReduce {
         /// The fold.

@@ -1,6 +1,7 @@
-//! Reading a subject's log without running the subject.
+//! Reading a subject's log without running the subject: its size, its frames, and the state that it resolves to, now or
+//! at a time in the past.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use super::{
     error::Error,
@@ -8,40 +9,18 @@ use super::{
     handle::Subject,
     notice::Notice,
     pipeline::{Contexts, PipelineSpec},
+    replay::Walk,
 };
 use crate::{
-    actors::storage::{StorageError, block::Stored, open::SubjectLog},
     crdt::{CausalIndex, Operator},
     wire::{
         event::{ScanWindow, XaeroEvent},
         id::Dot,
-        record::RecordView,
         vector::VersionVector,
     },
 };
 
-/// Events that are visited under one read transaction: a long one would keep pages from being reused.
-const VISIT_EVENTS: u64 = 4_096;
-
 impl Subject {
-    /// Visits the events of the log whose clocks lie in the window, in their order, in place: nothing is copied. Ends with
-    /// the log as it is now, or when `visit` returns `false`.
-    ///
-    /// Works on a subject that runs as on one that does not. Operators of this handle do not apply.
-    ///
-    /// # Errors
-    /// Where the data directory cannot be opened, or an event in it is damaged.
-    pub fn for_each_archived(
-        &self,
-        window: ScanWindow,
-        mut visit: impl FnMut(&RecordView<'_>) -> bool,
-    ) -> Result<(), Error> {
-        let (engine, log) = self.log()?;
-        let Some(window) = window.clocks() else { return Ok(()) };
-        engine.store.scan(&log, 0, Some(window), &mut |stored| Ok(visit(&stored.record)))?;
-        Ok(())
-    }
-
     /// The frames of the log from the `from`-th event on (the first is number 0), at most `max` of them, in their order,
     /// which is causal: what another node's [`ingest`](Self::ingest) takes. Empty at the end of the log.
     ///
@@ -64,12 +43,13 @@ impl Subject {
     /// As [`for_each_archived`](Self::for_each_archived).
     pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Vec<u8>>, Error> {
         let mut frames = Vec::new();
-        if max > 0 {
-            self.read_stored(from, |stored| {
+        let mut walk = Walk::all(self, from)?;
+        while frames.len() < max
+            && walk.part(&mut |stored| {
                 frames.push(stored.frame.to_vec());
                 frames.len() < max
-            })?;
-        }
+            })?
+        {}
         Ok(frames)
     }
 
@@ -78,7 +58,9 @@ impl Subject {
     /// # Errors
     /// Where the data directory cannot be opened.
     pub fn count(&self) -> Result<u64, Error> {
-        Ok(self.log()?.1.count())
+        let core = self.core().ok_or(Error::NotRunning)?;
+        core.check()?;
+        Ok(core.node.engine()?.log(core.id, &core.name)?.count())
     }
 
     /// The state of the whole log as of now, resolved by these operators: what a [`batch`](Self::batch) pipeline would
@@ -88,15 +70,56 @@ impl Subject {
     /// # Errors
     /// As [`for_each_archived`](Self::for_each_archived), and where the operators make no sense.
     pub fn resolve(&self, operators: Vec<Operator>) -> Result<Option<XaeroEvent>, Error> {
+        self.state_at(u64::MAX, operators)
+    }
+
+    /// The state as it was: resolved from the events whose clocks are *before* this millisecond since the Unix epoch.
+    /// The time itself is not included, as the end of a [`ScanWindow`] is not. Otherwise as [`resolve`](Self::resolve).
+    ///
+    /// An event's clock is above those of all that its author had seen, so no event is in the state without its causes, and
+    /// every node that has the same events gives the same answer. It is the past by the clocks of the events, not by when
+    /// they came here: one that was written in time elsewhere, and came late, is part of it.
+    ///
+    /// ```
+    /// use xaeroflux::prelude::*;
+    /// let now = Arc::new(std::sync::atomic::AtomicU64::new(1_000));
+    /// let clock = Arc::clone(&now);
+    /// let node = Node::builder().clock(move || clock.load(std::sync::atomic::Ordering::Relaxed)).ephemeral()?;
+    /// let votes = node.subject("votes");
+    /// let handle = votes.run()?;
+    /// votes.publish(XaeroEvent::new(1i64.to_le_bytes(), CRDT_COUNTER_INCREMENT)).wait()?;
+    /// now.store(2_000, std::sync::atomic::Ordering::Relaxed);
+    /// votes.publish(XaeroEvent::new(1i64.to_le_bytes(), CRDT_COUNTER_INCREMENT)).wait()?;
+    /// let operators = || {
+    ///     vec![
+    ///         Operator::Fold(Fold::PNCounter.to_operator()),
+    ///         Operator::Reduce(Reduce::CounterValue.to_operator()),
+    ///     ]
+    /// };
+    /// let value = |state: Option<XaeroEvent>| state.map(|state| state.evt.data);
+    /// assert_eq!(value(votes.state_at(1_000, operators())?), None);
+    /// assert_eq!(value(votes.state_at(2_000, operators())?), Some(1i64.to_le_bytes().to_vec()));
+    /// assert_eq!(value(votes.resolve(operators())?), Some(2i64.to_le_bytes().to_vec()));
+    /// # drop(handle);
+    /// # Ok::<(), xaeroflux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn state_at(&self, time_ms: u64, operators: Vec<Operator>) -> Result<Option<XaeroEvent>, Error> {
         let spec = PipelineSpec::default().batch(Duration::MAX, None, operators)?;
         let mut pipeline = spec.instantiate();
         let mut contexts = LogContexts(CausalIndex::new());
         let mut state = None;
         let mut sink = |event| state = Some(event);
         pipeline.set_catching_up(true, Duration::ZERO, &contexts, &mut sink);
-        self.read_log(0, |record| {
+        let cuts = self.log()?.1.cuts();
+        self.replay().window(ScanWindow { start: 0, end: time_ms }).for_each(|record| {
+            if cuts.retracts(record.dot()) {
+                return true;
+            }
             let event = event_of(record);
-            contexts.0.insert(record.dot(), record.deps());
+            contexts.0.insert(record.dot(), record.deps().filter_map(|dep| cuts.clamp(dep)));
             pipeline.feed(0, Cow::Owned(event), Some(record.dot()), Duration::ZERO, &contexts, &mut sink);
             true
         })?;
@@ -107,39 +130,6 @@ impl Subject {
             }
         }
         Ok(state)
-    }
-
-    /// As [`read_stored`](Self::read_stored), for those who want the records alone.
-    fn read_log(&self, from: u64, mut visit: impl FnMut(&RecordView<'_>) -> bool) -> Result<u64, Error> {
-        self.read_stored(from, |stored| visit(&stored.record))
-    }
-
-    /// Reads on from `from`, and returns the ordinal of the next event.
-    fn read_stored(&self, from: u64, mut visit: impl FnMut(&Stored<'_>) -> bool) -> Result<u64, Error> {
-        let (engine, log) = self.log()?;
-        let end = log.count();
-        let mut next = from;
-        let mut wanted = true;
-        while wanted && next < end {
-            let (part, before) = (VISIT_EVENTS.min(end - next), next);
-            engine.store.read(&log, next, part, &mut |stored| {
-                wanted = visit(&stored);
-                next += 1;
-                Ok::<bool, StorageError>(wanted)
-            })?;
-            if next == before {
-                break;
-            }
-        }
-        Ok(next)
-    }
-
-    pub(super) fn log(&self) -> Result<(Arc<super::engine::Engine>, Arc<SubjectLog>), Error> {
-        let core = self.core().ok_or(Error::NotRunning)?;
-        core.check()?;
-        let engine = core.node.engine()?;
-        let log = engine.log(core.id, &core.name)?;
-        Ok((engine, log))
     }
 }
 

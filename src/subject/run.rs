@@ -91,7 +91,12 @@ impl Handle {
         }));
         let source = LogSource { store: Arc::downgrade(&engine.store), log, engine: Arc::downgrade(&engine) };
         let inner = Arc::new(HandleInner { core: Arc::clone(core), lifecycle, engine: Some(engine) });
-        let running = Running { supervisor: supervisor.clone(), source, handle: Arc::downgrade(&inner) };
+        let running = Running {
+            supervisor: supervisor.clone(),
+            source,
+            handle: Arc::downgrade(&inner),
+            lifecycle: Arc::clone(&inner.lifecycle),
+        };
         for attached in core.followers().iter() {
             if let Some(follower) = attached.follower.upgrade() {
                 core.follow_log(&follower, attached.source, &running);
@@ -191,6 +196,7 @@ impl HandleInner {
         }
         // Only now may it run again: until it is gone, its actor takes from the bus whatever a message tells it to.
         *core.state() = State::Stopped;
+        core.bells.ring();
         drop(engine);
     }
 }
@@ -211,6 +217,7 @@ impl Drop for HandleInner {
             tracing::error!(%error, "no thread to stop the subject in order: it stops without draining");
             self.core.data.close();
             let state = std::mem::replace(&mut *self.core.state(), State::Stopped);
+            self.core.bells.ring();
             self.core.data.set_notify(None);
             if let State::Durable(running) = state {
                 running.supervisor.do_send(Terminate);

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{error::Error, handle::Subject, prover::Prover};
+use super::{engine::Engine, error::Error, handle::Subject, prover::Prover};
 use crate::{
-    actors::committer::writer::{Batch, Outcome},
+    actors::{
+        committer::writer::{Batch, Outcome},
+        storage::open::SubjectLog,
+    },
     wire::{
         head::{SignedHead, subject_root},
         id::{Dot, XaeroID},
@@ -14,6 +17,15 @@ use crate::{
 };
 
 impl Subject {
+    /// The node's engine and the subject's log, its extent known.
+    pub(super) fn log(&self) -> Result<(Arc<Engine>, Arc<SubjectLog>), Error> {
+        let core = self.core().ok_or(Error::NotRunning)?;
+        core.check()?;
+        let engine = core.node.engine()?;
+        let log = engine.log(core.id, &core.name)?;
+        Ok((engine, log))
+    }
+
     /// The newest signed head of an author's log here. For an author whose key is on this node it covers all that is
     /// durable now: where the signature is on its way, this waits for it.
     ///

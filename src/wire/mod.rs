@@ -10,12 +10,14 @@
 //!
 //! Trust is a hash over each author's log ([`mmr`]) that the author signs together with the log's length ([`head`]). From
 //! it follow proofs of single events ([`proof`]), the check of a whole range with one signature ([`range`]), and
-//! evidence against an author who signs two histories ([`fork`]). `docs/format.md` gives the layouts byte by byte.
+//! evidence against an author who signs two histories ([`fork`]). A whole subject in one file, proven on the way in, is a
+//! bundle ([`bundle`]). `docs/format.md` gives the layouts byte by byte.
 //!
 //! This module depends on nothing else of the crate, reads no clock, and does no input or output. Bytes from outside
 //! become an archived record in one place only ([`archive`]), by checked access, after the checksum was compared.
 
 pub mod archive;
+pub mod bundle;
 pub(crate) mod bytes;
 pub mod clock;
 pub mod event;

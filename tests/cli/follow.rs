@@ -24,6 +24,19 @@ fn it_prints_what_is_there_and_ends_cleanly_when_asked_to() {
 }
 
 #[test]
+fn the_choice_of_events_applies() {
+    let machine = Machine::new();
+    machine.ok("publish s", "a\nb\nc\n");
+    machine.ok("publish s --type write", "d\ne\n");
+    let follow =
+        Running::start(&mut machine.command("replay s --follow --author self --type write --seq ..5".split(' ')));
+    assert_eq!(follow.line()["payload"], "d");
+    follow.signal("INT");
+    assert!(follow.rest().is_empty());
+    assert_eq!(follow.end().code, 0);
+}
+
+#[test]
 fn the_window_applies() {
     let machine = Machine::new();
     machine.ok("publish s", "a\n");

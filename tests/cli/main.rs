@@ -11,3 +11,4 @@ mod receipts;
 mod replay;
 mod state;
 mod support;
+mod verify;

@@ -45,6 +45,43 @@ fn the_window_begins_with_its_first_millisecond_and_ends_before_its_last() {
 }
 
 #[test]
+fn events_are_chosen_by_author_type_and_sequence_number() {
+    let machine = Machine::new();
+    machine.ok("id --new alice", "");
+    let bob = machine.ok("id --new bob", "")[0]["id"].as_str().unwrap().to_owned();
+    machine.ok("publish s --as alice", "a1\na2\na3\n");
+    machine.ok("publish s --as bob --type write", "b1\nb2\n");
+    machine.ok("publish s --as bob", "b3\n");
+    let replayed = |options: &str| -> Vec<String> {
+        let events = machine.ok(&format!("replay s {options}"), "");
+        events.iter().map(|event| event["payload"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(replayed("--author alice"), ["a1", "a2", "a3"]);
+    assert_eq!(replayed(&format!("--author {bob}")), ["b1", "b2", "b3"]);
+    assert_eq!(replayed("--type write"), ["b1", "b2"]);
+    assert_eq!(replayed("--type app:30 --author bob"), ["b3"]);
+    assert_eq!(replayed("--seq 2"), ["a2", "b2"]);
+    assert_eq!(replayed("--seq 2.."), ["a2", "a3", "b2", "b3"]);
+    assert_eq!(replayed("--seq ..2"), ["a1", "b1"]);
+    assert_eq!(replayed("--seq 2..3 --author alice"), ["a2"]);
+    assert!(replayed("--to 1 --author alice").is_empty());
+    assert!(replayed(&format!("--author {}", "0".repeat(64))).is_empty(), "somebody who wrote nothing");
+}
+
+#[test]
+fn an_author_that_is_neither_an_id_nor_a_name_is_an_error_and_a_bad_range_too() {
+    let machine = Machine::new();
+    machine.ok("publish s", "a\n");
+    let done = machine.run(["replay", "s", "--author", "nobody"], "");
+    assert_eq!((done.code, done.stdout.as_str()), (5, ""));
+    assert!(done.stderr.contains("nobody"), "{}", done.stderr);
+    for bad in ["--seq 3..2", "--seq x", "--seq ..", "--type state"] {
+        let done = machine.run(format!("replay s {bad}").split_whitespace(), "");
+        assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{bad}");
+    }
+}
+
+#[test]
 fn what_is_not_text_is_in_base64() {
     let machine = Machine::new();
     {

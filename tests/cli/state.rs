@@ -1,6 +1,7 @@
 //! `state`: each CRDT from the command line.
 
 use serde_json::{Value, json};
+use xaeroflux::{Node, XaeroEvent, event::CRDT_SET_ADD};
 
 use crate::support::Machine;
 
@@ -46,6 +47,25 @@ fn an_empty_value_is_a_value() {
     machine.ok("publish r --type write", "\n");
     assert_eq!(machine.state("r", "lww"), "");
     assert_eq!(machine.state("r", "mv"), json!([""]));
+}
+
+#[test]
+fn the_state_at_a_time_is_as_it_was_before_it() {
+    let machine = Machine::new();
+    for n in 0..3_u64 {
+        let node =
+            Node::builder().data_dir(machine.data_dir()).clock(move || 1_700_000_000_000 + 10 * n).build().unwrap();
+        let subject = node.subject("s");
+        let handle = subject.run().unwrap();
+        subject.publish(XaeroEvent::new(n.to_string(), CRDT_SET_ADD)).wait().unwrap();
+        drop(handle);
+    }
+    let at = |time: &str| machine.ok(&format!("state s --crdt or-set --at {time}"), "")[0]["value"].clone();
+    assert_eq!(at("1700000000000"), json!([]));
+    assert_eq!(at("1700000000001"), json!(["0"]));
+    assert_eq!(at("1700000000020"), json!(["0", "1"]));
+    assert_eq!(at("1700000000021"), machine.state("s", "or-set"));
+    assert_eq!(machine.run("state s --crdt or-set --at yesterday".split(' '), "").code, 2);
 }
 
 #[test]

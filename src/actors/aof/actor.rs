@@ -123,7 +123,9 @@ impl Handler<Append> for Aof {
         let batch = match &*ingress {
             Ingress::Local(chunk) => Batch::Local(Arc::new(LocalBatch::new(Arc::clone(chunk), own, refused))),
             Ingress::Foreign { batch, .. } => Batch::Foreign(Arc::clone(batch)),
-            Ingress::Snapshot { fold, row } => Batch::Snapshot { fold: *fold, row: Arc::clone(row) },
+            Ingress::Snapshot { fold, row, cuts } => {
+                Batch::Snapshot { fold: *fold, row: Arc::clone(row), cuts: cuts.clone() }
+            }
         };
         self.submit(batch, token, move |result| {
             let failed = match result {
@@ -137,7 +139,7 @@ impl Handler<Append> for Aof {
                     }
                     None
                 }
-                Ok(Outcome::Done | Outcome::Head(_) | Outcome::Logs(_)) => None,
+                Ok(Outcome::Done | Outcome::Head(_) | Outcome::Heads(_) | Outcome::Logs(_)) => None,
                 Err(error) => {
                     if let Ingress::Foreign { tell, .. } = &*ingress {
                         tell(Err(error.clone()));

@@ -8,7 +8,7 @@ use crate::{
     actors::{
         bus::{Chunk, PublishError},
         committer::{IngestOutcome, writer::ForeignBatch},
-        storage::StorageError,
+        storage::{StorageError, cuts::Cuts},
         supervise::Token,
         watch::ChildDied,
     },
@@ -22,7 +22,7 @@ pub(crate) enum Ingress {
     /// Frames made elsewhere, and whom to tell what became of them.
     Foreign { batch: Arc<ForeignBatch>, tell: Box<dyn Fn(Result<Vec<IngestOutcome>, StorageError>) + Send + Sync> },
     /// The state of a fold.
-    Snapshot { fold: [u8; 32], row: Arc<Vec<u8>> },
+    Snapshot { fold: [u8; 32], row: Arc<Vec<u8>>, cuts: Cuts },
 }
 
 /// Supervisor to AOF: append this.

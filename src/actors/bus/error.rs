@@ -114,6 +114,16 @@ pub enum PublishError {
         /// The author in question.
         id: XaeroID,
     },
+    /// The author has signed two histories of this subject, so nothing that it writes here counts any more.
+    #[error(
+        "author {author} has signed two histories of this subject, and everything after its event {last_valid} counts for nothing: publish under a new identity"
+    )]
+    Forked {
+        /// The author in question.
+        author: XaeroID,
+        /// The sequence number of its last event that counts.
+        last_valid: u64,
+    },
     /// The payload is too large for any replica.
     #[error(
         "a payload has at most {MAX_PAYLOAD_BYTES} bytes, this one has {size}: put the content into a blob store and \

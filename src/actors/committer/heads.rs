@@ -27,7 +27,7 @@ use crate::{
         head::{HeadBatch, SignedHead},
         id::{SubjectId, XaeroID},
         key::PublicKey,
-        mmr::{Hash, Peaks},
+        mmr::Peaks,
     },
 };
 
@@ -108,8 +108,6 @@ pub(crate) struct KnownHead {
     pub(crate) peaks: Peaks,
     /// The newest head that the author signed.
     pub(crate) signed: Option<SignedHead>,
-    /// Where the log ends for all who know of its fork.
-    pub(crate) cut: Option<u64>,
 }
 
 impl KnownHead {
@@ -144,17 +142,16 @@ impl LogWriter {
             Some(head) => Some(head),
             None => stored_head(txn, number, slot, (id, author), tree.signed)?,
         };
-        Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed, cut: None })
+        Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed })
     }
 
-    /// Each author's log, as far as it counts: what a subject's root is made of.
-    pub(crate) fn logs(&mut self, txn: &impl Reads, id: SubjectId) -> Result<Vec<(XaeroID, u64, Hash)>, StorageError> {
+    /// What is known of all authors' logs, as of one moment. Since every job covers all heads that have grown, the newest
+    /// signed heads of the authors who are signed for here are then those of one moment, too.
+    pub(crate) fn known_heads(&mut self, txn: &impl Reads, id: SubjectId) -> Result<Vec<KnownHead>, StorageError> {
         self.load(txn, id)?;
         let Some(subject) = self.subjects.get(&id) else { return Ok(Vec::new()) };
-        let logs = subject.head.authors().map(|(_, author, tree)| (author.author, tree.peaks.len(), tree.peaks.root()));
-        let mut logs: Vec<_> = logs.filter(|(_, length, _)| *length > 0).collect();
-        logs.sort_unstable_by_key(|(author, _, _)| *author);
-        Ok(logs)
+        let authors: Vec<XaeroID> = subject.head.authors().map(|(_, author, _)| author.author).collect();
+        authors.into_iter().map(|author| self.known_head(txn, id, author)).collect()
     }
 
     /// The heads that are to be signed now, if there are any and none are on their way.
@@ -169,7 +166,9 @@ impl LogWriter {
             };
             let author = author.author;
             // Nobody signs what may have been put into his mouth.
-            let is_wanted = tree.is_unsigned() && !tree.unverified && !self.heads.unsignable.contains(&author);
+            let is_cut = self.subjects.get(&id).is_some_and(|subject| subject.head.cuts.last_valid(author).is_some());
+            let is_wanted =
+                tree.is_unsigned() && !tree.unverified && !is_cut && !self.heads.unsignable.contains(&author);
             if is_wanted && keyring.can_sign(author) {
                 by_author.entry(author).or_default().push(GrownHead { subject: id, peaks: tree.peaks.clone() });
                 self.heads.signing.insert((id, slot));
@@ -240,6 +239,7 @@ impl LogWriter {
         let (slot, known) = subject.head.author(author);
         let tree = subject.head.tree(slot).map(|(_, tree)| tree);
         known.seq >= length
+            && subject.head.cuts.last_valid(author).is_none()
             && tree.is_some_and(|tree| tree.signed.length < length && !tree.unverified && tree.peaks.len() >= length)
             && !self.heads.unsignable.contains(&author)
             && keyring.can_sign(author)

@@ -60,6 +60,9 @@ pub enum IngestOutcome {
         /// When, in milliseconds since the Unix epoch.
         until_ms: u64,
     },
+    /// Its author has signed two histories, and it is past the point where these part: it counts for nothing, and was not
+    /// stored.
+    Retracted(Dot),
     /// It was not taken.
     Refused(IngestRefusal),
 }
@@ -139,7 +142,7 @@ impl Arrival {
 
     /// What it must wait for, if anything.
     fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
-        if let Some(missing) = self.causes().find(|cause| !head.has(*cause)) {
+        if let Some(missing) = self.causes().find(|cause| !head.satisfies(*cause)) {
             return Some(Awaits::Cause(missing));
         }
         let enters = self.clock.millis().saturating_sub(MAX_CLOCK_AHEAD_MS);
@@ -170,6 +173,7 @@ impl LogWriter {
         let (arrival, record_id) = (Arrival::of(&record), known_id.unwrap_or_else(|| record.id()));
         let dot = arrival.dot;
         let Some(subject) = self.subjects.get(&log.id) else { return refused(FrameError::NotAFrame.into()) };
+        let is_retracted = subject.head.cuts.retracts(dot);
         if subject.head.has(dot) {
             let here = match self.find(txn, log.id, dot) {
                 // It is here, and cannot be compared: what comes with it is not to be held up.
@@ -178,9 +182,14 @@ impl LogWriter {
             };
             let there = record_id;
             return match here {
+                Some(here) if here != there && is_retracted => Ok(IngestOutcome::Retracted(dot)),
                 Some(here) if here != there => refused(IngestRefusal::Fork { dot, here, there }),
                 _ => Ok(IngestOutcome::Duplicate(dot)),
             };
+        }
+        // What is signed is kept with the head that covers it, though it counts for nothing.
+        if is_retracted && !is_verified {
+            return Ok(IngestOutcome::Retracted(dot));
         }
         // What a local writer has not published here, only its own signature shows to be its own.
         if !is_verified && self.keyring.as_ref().is_some_and(|keyring| keyring.contains(dot.author)) {
@@ -327,7 +336,12 @@ impl LogWriter {
     }
 
     /// Finds out what the events read from disk wait for.
-    fn sort_waiting(&mut self, txn: &mut WriteTxn<'_>, id: SubjectId, now_ms: u64) -> Result<(), StorageError> {
+    pub(super) fn sort_waiting(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        id: SubjectId,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
         let Some(subject) = self.subjects.get_mut(&id) else { return Ok(()) };
         for dot in subject.waiting.take_unsorted() {
             if self.admit(txn, id, dot, now_ms)? {
@@ -343,7 +357,8 @@ impl LogWriter {
         if arrival.clock > subject.head.clock {
             return Ok(None);
         }
-        let causes: SmallVec<[Dot; 5]> = arrival.causes().collect();
+        // Of a retracted event another replica may hold another version: its clock must not decide here.
+        let causes: SmallVec<[Dot; 5]> = arrival.causes().filter(|cause| !subject.head.cuts.retracts(*cause)).collect();
         for cause in causes {
             let clock = match self.subjects.get(&id).map(|subject| subject.head.author(cause.author).1) {
                 Some(author) if author.seq == cause.seq => Some(author.clock),

@@ -8,6 +8,7 @@
 //! * [`ingest`] is the same door for events made elsewhere, with [`waiting`] for those whose causes are missing.
 //! * [`recover`] brings the writer back to what is durable, after a start as after a failed or interrupted commit.
 //! * [`heads`] has the heads of the authors' logs signed, and stores the signatures.
+//! * [`cuts`] ends the logs of authors who signed two histories.
 //! * `backfill` makes the trees of logs that were written without them.
 //! * `trim` takes what is in [segments](crate::actors::segment) out of the log table.
 //! * [`thread`] is the loop: groups, panics, replies.
@@ -18,6 +19,7 @@
 //! forgets all it believed and reads it again from disk, so there is one way to get to a state, not two.
 
 mod backfill;
+pub(crate) mod cuts;
 pub(crate) mod heads;
 pub(crate) mod ingest;
 pub(crate) mod recover;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    cuts,
     waiting::Waiting,
     writer::{CHECKPOINT_KEY, KEPT_SUBJECTS, LogWriter, Subject, extent},
 };
@@ -115,10 +116,11 @@ impl LogWriter {
                 if txn.get(Table::Subjects, &number.key())?.is_none_or(|row| !row.starts_with(id.as_bytes())) {
                     return Err(damaged("subject numbers", id.as_bytes()));
                 }
-                let head = match txn.get(Table::Heads, &number.key())? {
+                let mut head = match txn.get(Table::Heads, &number.key())? {
                     Some(row) => Head::decode(number, row).ok_or_else(|| damaged("heads", &number.key()))?,
                     None => Head::new(number),
                 };
+                head.cuts = cuts::load(txn, number)?;
                 (head, Waiting::load(txn, number)?)
             }
             None => {
@@ -137,6 +139,7 @@ impl LogWriter {
         if let Some(subject) = self.subjects.get(&log.id) {
             let number = subject.recorded.then_some(subject.head.number);
             log.publish(number, extent(&subject.head));
+            log.publish_cuts(&subject.head.cuts);
         }
     }
 }
@@ -152,7 +155,7 @@ pub(super) fn checkpoint_row(position: u64) -> [u8; 12] {
     row
 }
 
-fn checkpoint_of(row: &[u8]) -> Option<u64> {
+pub(crate) fn checkpoint_of(row: &[u8]) -> Option<u64> {
     let position = u64::from_le_bytes(*row.first_chunk()?);
     (row == checkpoint_row(position)).then_some(position)
 }

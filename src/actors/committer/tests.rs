@@ -15,6 +15,8 @@ use crate::{
         },
         fault::{Action, arm},
         storage::{
+            cursor::Cursor,
+            cuts::Cuts,
             keys::{self, SubjectNumber},
             lmdb::{Reads, Table},
             open::{SubjectLog, snapshot_row},
@@ -290,11 +292,42 @@ fn a_damaged_snapshot_is_not_read() {
     let log = world.log(1);
     world.ingest(&log, vec![frame_of(1, 1, NOW_MS)]);
     let row = Arc::new(snapshot_row(1, b"state"));
-    world.submit(&log, Batch::Snapshot { fold: [5; 32], row }).ok().unwrap();
+    world.submit(&log, Batch::Snapshot { fold: [5; 32], row, cuts: Cuts::default() }).ok().unwrap();
     let read = |world: &World| world.committer.store.snapshot(&log, &[5; 32]);
     assert_eq!(read(&world).unwrap(), Some((1, b"state".to_vec())));
     damage(&world, Table::Snapshots, &keys::snapshot(SubjectNumber(0), &[5; 32]));
     assert!(matches!(read(&world), Err(StorageError::DamagedRow { .. })));
+}
+
+#[test]
+fn a_cursor_and_its_state_are_read_back_until_they_are_forgotten_and_a_damaged_one_is_an_error() {
+    let mut world = World::new();
+    let log = world.log(1);
+    world.ingest(&log, vec![frame_of(1, 1, NOW_MS)]);
+    let put = |world: &mut World, name: &str, covered, state: Option<&[u8]>| {
+        let cursor = Arc::new(Cursor { name: name.to_owned(), covered, state: state.map(Arc::from) });
+        let batch = Batch::Cursor { name: Cursor::name_key(name), cursor: Some(Arc::clone(&cursor)) };
+        world.submit(&log, batch).ok().unwrap();
+        cursor
+    };
+    let first = put(&mut world, "b", 1, Some(b"state"));
+    let second = put(&mut world, "a", 0, None);
+    // Another subject's table of names is its own.
+    let other = world.log(2);
+    world.ingest(&other, vec![frame_of(2, 1, NOW_MS)]);
+    let read = |world: &World, name| world.committer.store.cursor(&log, name);
+    assert_eq!(read(&world, "b").unwrap().as_ref(), Some(&*first));
+    assert_eq!(read(&world, "a").unwrap().as_ref(), Some(&*second));
+    assert_eq!(read(&world, "c").unwrap(), None);
+    assert_eq!(world.committer.store.cursor_names(&log).unwrap(), ["a", "b"]);
+    assert_eq!(world.committer.store.cursor(&other, "a").unwrap(), None);
+    assert!(world.committer.store.cursor_names(&other).unwrap().is_empty());
+    damage(&world, Table::Cursors, &keys::cursor(SubjectNumber(0), &Cursor::name_key("b")));
+    assert!(matches!(read(&world, "b"), Err(StorageError::DamagedRow { table: "cursors", .. })));
+    assert!(matches!(world.committer.store.cursor_names(&log), Err(StorageError::DamagedRow { .. })));
+    world.submit(&log, Batch::Cursor { name: Cursor::name_key("b"), cursor: None }).ok().unwrap();
+    assert_eq!(read(&world, "b").unwrap(), None);
+    assert_eq!(world.committer.store.cursor_names(&log).unwrap(), ["a"]);
 }
 
 #[test]

@@ -121,9 +121,7 @@ impl Committer {
 
     /// Hands a submission over. It is answered in any case.
     pub(crate) fn submit(&self, submission: Submission) {
-        if let Err(returned) = self.inbox.send(Message::Submit(submission))
-            && let Message::Submit(submission) = returned.into_inner()
-        {
+        if let Some(submission) = self.try_submit(submission) {
             (submission.reply)(Err(StorageError::Closed));
         }
     }
@@ -132,6 +130,15 @@ impl Committer {
     pub(crate) fn trim(&self) {
         // Whoever starts next finds out by itself.
         let _ = self.inbox.send(Message::Trim);
+    }
+
+    /// As [`submit`](Self::submit), but where the committer has ended the submission comes back, and is not answered: for
+    /// those who hold a lock that the answer needs.
+    pub(crate) fn try_submit(&self, submission: Submission) -> Option<Submission> {
+        match self.inbox.send(Message::Submit(submission)).err()?.into_inner() {
+            Message::Submit(submission) => Some(submission),
+            _ => None,
+        }
     }
 
     /// Whether the caller runs on the committer's thread, and therefore must not wait for it. What a receipt wakes does.
@@ -242,7 +249,7 @@ impl Loop {
                 }
             }
             let (questions, group): (Vec<_>, Vec<_>) =
-                group.into_iter().partition(|submission| matches!(submission.batch, Batch::Head { .. }));
+                group.into_iter().partition(|submission| matches!(submission.batch, Batch::Head { .. } | Batch::Heads));
             let may_hold = group.iter().any(|submission| matches!(submission.batch, Batch::Foreign(_) | Batch::Open));
             if !group.is_empty() {
                 self.commit(group);
@@ -448,6 +455,14 @@ impl Loop {
         }
         let store = Arc::clone(&self.store);
         for question in std::mem::take(&mut self.parked) {
+            if let Batch::Heads = question.batch {
+                let known = self.store.poisoned().map_or_else(
+                    || store.env.read().and_then(|txn| self.writer.known_heads(&txn, question.log.id)),
+                    Err,
+                );
+                answer(question.reply, known.map(Outcome::Heads));
+                continue;
+            }
             let Batch::Head { author, length } = question.batch else { continue };
             let known = self.store.poisoned().map_or_else(
                 || store.env.read().and_then(|txn| self.writer.known_head(&txn, question.log.id, author)),
@@ -571,7 +586,10 @@ impl Batch {
             Self::Foreign(foreign) => (foreign.frames.len(), foreign.frames.iter().map(Vec::len).sum()),
             Self::Snapshot { row, .. } => (1, row.len()),
             Self::Nodes(rows) => (1, rows.iter().map(|(_, row)| row.len()).sum()),
-            Self::Open | Self::Logs | Self::Head { .. } => (0, 0),
+            Self::Cursor { cursor, .. } => {
+                (1, cursor.as_ref().and_then(|cursor| cursor.state.as_ref()).map_or(0, |state| state.len()))
+            }
+            Self::Open | Self::Logs | Self::Head { .. } | Self::Heads => (0, 0),
         }
     }
 }

@@ -109,6 +109,13 @@ impl Waiting {
         !self.unsorted.is_empty() || self.by_time.keys().next().is_some_and(|due| *due <= now_ms)
     }
 
+    /// Has the reasons found out again for which all of them wait.
+    pub(crate) fn forget_reasons(&mut self) {
+        self.by_cause.clear();
+        self.by_time.clear();
+        self.unsorted = self.events.keys().copied().collect();
+    }
+
     /// Those whose reason for waiting is not known.
     pub(crate) fn take_unsorted(&mut self) -> Vec<Dot> {
         std::mem::take(&mut self.unsorted)

@@ -19,6 +19,8 @@ use crate::{
         storage::{
             StorageError, Store,
             block::{BlockBuilder, Links},
+            cursor::Cursor,
+            cuts::Cuts,
             head::{Head, IndexRows},
             keys::{self, SubjectNumber},
             lmdb::{Table, WriteTxn},
@@ -28,6 +30,7 @@ use crate::{
     },
     wire::{
         clock::Clock,
+        fork::{Cut, ForkEvidence},
         frame::{self, FrameError},
         hash_many::HashMany,
         head::SignedHead,
@@ -76,14 +79,25 @@ pub(crate) enum Batch {
         fold: [u8; 32],
         /// How many events it covers, and the state.
         row: Arc<Vec<u8>>,
+        /// The cuts that it was made under: with others it is of no use.
+        cuts: Cuts,
     },
     /// Nothing: the question what is known of an author's head, answered when one is signed that covers so many events, or
     /// when none will be.
     Head { author: XaeroID, length: u64 },
+    /// Nothing: the question what is known of all authors' heads at one moment.
+    Heads,
     /// Nothing: the question what each author's log has come to.
     Logs,
     /// Rows of nodes of the authors' trees, which only the subject's MMR actor writes.
     Nodes(Arc<Vec<([u8; 16], Vec<u8>)>>),
+    /// The place of a durable subscription.
+    Cursor {
+        /// Hash of its name.
+        name: [u8; 32],
+        /// The place; `None` forgets it.
+        cursor: Option<Arc<Cursor>>,
+    },
     /// Nothing of its own: the answer tells that the log's extent is known, and that all before it is dealt with.
     Open,
 }
@@ -100,6 +114,8 @@ pub(crate) struct ForeignBatch {
     pub(crate) heads: Vec<SignedHead>,
     /// The keys of authors elsewhere.
     pub(crate) keys: Vec<PublicKey>,
+    /// Evidence of forks, verified, and the cuts that follow.
+    pub(crate) forks: Vec<(ForkEvidence, Cut)>,
 }
 
 /// A chunk of the bus whose authors are known.
@@ -136,6 +152,8 @@ pub(crate) enum Outcome {
     Logs(Vec<(XaeroID, u64, Hash)>),
     /// What is known of an author's head.
     Head(Box<KnownHead>),
+    /// What is known of the head of each author.
+    Heads(Vec<KnownHead>),
     /// Done.
     Done,
 }
@@ -235,27 +253,50 @@ impl LogWriter {
         match &submission.batch {
             Batch::Local(batch) => self.write_local(txn, log, batch, now_ms).map(Outcome::Local),
             Batch::Foreign(foreign) => {
+                for fork in &foreign.forks {
+                    self.cut(txn, log, fork)?;
+                }
                 let mut outcomes = Vec::with_capacity(foreign.frames.len());
                 let ids = foreign.ids.iter().map(|id| Some(*id)).chain(std::iter::repeat(None));
                 for (frame, id) in foreign.frames.iter().zip(ids) {
                     outcomes.push(self.ingest(txn, log, (frame, id), foreign.is_verified, now_ms)?);
                 }
+                if !foreign.forks.is_empty() {
+                    self.sort_waiting(txn, log.id, now_ms)?;
+                }
                 self.accept_heads(txn, log, &foreign.heads, &foreign.keys)?;
                 self.release_held(txn, log.id, now_ms)?;
                 Ok(Outcome::Foreign(outcomes))
             }
-            Batch::Snapshot { fold, row } => {
-                if let Some(subject) = self.subjects.get(&log.id).filter(|subject| subject.recorded) {
+            Batch::Snapshot { fold, row, cuts } => {
+                let subject = self.subjects.get(&log.id);
+                if let Some(subject) = subject.filter(|subject| subject.recorded && subject.head.cuts == *cuts) {
                     txn.put(Table::Snapshots, &keys::snapshot(subject.head.number, fold), row)?;
                 }
                 Ok(Outcome::Done)
             }
             // Answered after the commit.
-            Batch::Head { .. } => Ok(Outcome::Done),
+            Batch::Head { .. } | Batch::Heads => Ok(Outcome::Done),
             Batch::Logs => self.logs(txn, log.id).map(Outcome::Logs),
             Batch::Nodes(rows) => {
                 for (key, row) in rows.iter() {
                     txn.put(Table::Nodes, key, row)?;
+                }
+                Ok(Outcome::Done)
+            }
+            Batch::Cursor { name, cursor } => {
+                let subject = self.subjects.get(&log.id).filter(|subject| subject.recorded);
+                let number = subject.map(|subject| subject.head.number);
+                match (number, cursor) {
+                    (Some(number), Some(cursor)) => {
+                        txn.put(Table::Cursors, &keys::cursor(number, name), &cursor.encode(number))?;
+                    }
+                    (Some(number), None) => txn.delete(Table::Cursors, &keys::cursor(number, name))?,
+                    (None, Some(_)) => {
+                        let reason = "its subject has no event that it could stand behind".to_owned();
+                        return Err(StorageError::Engine { action: "storing a cursor", reason });
+                    }
+                    (None, None) => {}
                 }
                 Ok(Outcome::Done)
             }
@@ -293,6 +334,10 @@ impl LogWriter {
             let Some(subject) = self.subjects.get_mut(&log.id) else { continue };
             let head = &mut subject.head;
             let author = entry.event.author_id.unwrap_or(batch.own);
+            if let Some(last_valid) = head.cuts.last_valid(author) {
+                results.push(Err(PublishError::Forked { author, last_valid }));
+                continue;
+            }
             let (slot, known) = head.author(author);
             // The author has seen everything in this log, so its clock is above all of it.
             let clock = head.clock.next(now_ms);
@@ -463,6 +508,9 @@ impl LogWriter {
             subject.recorded = true;
             if let Some(log) = self.store.known_log(id) {
                 log.publish(Some(subject.head.number), extent(&subject.head));
+                if log.publish_cuts(&subject.head.cuts) {
+                    log.tell_grown();
+                }
                 changed.push(log);
             }
         }

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use super::{
     block::{Link, Links},
+    cuts::Cuts,
     keys::SubjectNumber,
 };
 use crate::{
@@ -80,6 +81,8 @@ pub(crate) struct Head {
     pub(crate) clock: Clock,
     /// The events that no other has seen.
     pub(crate) frontier: Frontier,
+    /// Where authors' logs end. They have rows of their own.
+    pub(crate) cuts: Cuts,
     /// In the order of their first event here: an author's place in it is its slot.
     authors: Vec<AuthorHead>,
     /// By slot.
@@ -104,6 +107,7 @@ impl Head {
             last: Link::NONE,
             clock: Clock::ZERO,
             frontier: Frontier::default(),
+            cuts: Cuts::default(),
             authors: Vec::new(),
             trees: Vec::new(),
             slots: HashMap::new(),
@@ -124,7 +128,12 @@ impl Head {
         })
     }
 
-    /// How many events of the dot's author are in the log.
+    /// Whether the event is in the log, or need not be.
+    pub(crate) fn satisfies(&self, dot: Dot) -> bool {
+        self.has(dot) || self.cuts.retracts(dot)
+    }
+
+    /// Whether the event is in the log.
     pub(crate) fn has(&self, dot: Dot) -> bool {
         self.author(dot.author).1.seq >= dot.seq
     }

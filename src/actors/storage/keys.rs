@@ -66,6 +66,16 @@ pub(crate) fn snapshot(subject: SubjectNumber, fold: &[u8; 32]) -> [u8; 36] {
     concat(subject.key(), *fold)
 }
 
+/// Key of an author's cut.
+pub(crate) fn cut(subject: SubjectNumber, author: XaeroID) -> [u8; 36] {
+    concat(subject.key(), *author.as_bytes())
+}
+
+/// Key of a durable subscription's cursor.
+pub(crate) fn cursor(subject: SubjectNumber, name: &[u8; 32]) -> [u8; 36] {
+    concat(subject.key(), *name)
+}
+
 pub(crate) fn concat<const A: usize, const B: usize, const N: usize>(a: [u8; A], b: [u8; B]) -> [u8; N] {
     const { assert!(A + B == N, "the parts make up the key") };
     let mut out = [0; N];

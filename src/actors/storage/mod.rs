@@ -10,9 +10,13 @@
 //!   since LMDB trusts them; [`tail`] tells a file that lost something from one that only lacks free pages.
 //! * [`block`] is the layout of the log: the frames of one commit, packed, each with its links.
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
+//! * [`cursor`] is the place of a durable subscription in a log.
+//! * [`cuts`] is where the logs of authors end who signed two histories.
 //! * [`home`] notices that the directory is a copy of another.
-//! * [`reader`] finds events by position, and by author and sequence number, wherever they lie; `scan` reads those of a
+//! * [`reader`] finds events by position, and by author and sequence number, wherever they lie; [`chain`] follows one author, `scan` reads those of a
 //!   subject in their order. [`mark`] is how a position is kept in the meta table.
+//! * [`frozen`] is a directory as of one commit for somebody who trusts nothing in it, and reads its [`pages`] without
+//!   LMDB; [`claim`] has each directory open once in a process.
 //! * [`open`] puts these together into a [`Store`].
 //!
 //! # The log
@@ -26,7 +30,12 @@
 //! notice: positions are the same.
 
 pub(crate) mod block;
+pub(crate) mod chain;
+pub(crate) mod claim;
+pub(crate) mod cursor;
+pub(crate) mod cuts;
 pub mod error;
+pub(crate) mod frozen;
 pub(crate) mod head;
 pub(crate) mod home;
 pub(crate) mod keys;
@@ -34,6 +43,7 @@ pub(crate) mod lmdb;
 pub(crate) mod lock;
 pub(crate) mod mark;
 pub(crate) mod open;
+pub(crate) mod pages;
 pub(crate) mod preflight;
 pub(crate) mod reader;
 mod scan;

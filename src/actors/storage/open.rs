@@ -14,6 +14,8 @@ use hashbrown::HashMap;
 
 use super::{
     block::Stored,
+    claim::Claim,
+    cuts::Cuts,
     error::StorageError,
     keys::{self, SubjectNumber},
     lmdb::{Env, Reads, Table, WriteTxn},
@@ -36,6 +38,7 @@ pub(crate) struct Store {
     data_file: File,
     logs: Mutex<HashMap<SubjectId, Weak<SubjectLog>>>,
     poison: OnceLock<String>,
+    claim: Claim,
     _lock: DirLock,
     // Last: whoever waits at its other end learns that the lock is gone.
     _held: Option<mpsc::Sender<()>>,
@@ -61,6 +64,7 @@ pub(crate) struct SubjectLog {
     pub(crate) id: SubjectId,
     pub(crate) name: String,
     published: Mutex<Published>,
+    cuts: Mutex<Cuts>,
     token: AtomicU64,
     /// Told when the log has grown by what nobody just handed over.
     grown: Mutex<Option<Arc<Grown>>>,
@@ -93,6 +97,7 @@ impl Store {
     ) -> Result<Arc<Self>, StorageError> {
         create(dir)?;
         let lock = DirLock::take(dir)?;
+        let claim = Claim::take(dir)?;
         preflight::format(dir)?;
         preflight::data_file(dir)?;
         let env = Env::open(dir, map_size)?;
@@ -103,16 +108,19 @@ impl Store {
         preflight::mark_begun(dir)?;
         let segments = Arc::new(Segments::new(dir, segment_bytes));
         segments.recover(&env)?;
-        Ok(Arc::new(Self {
+        let store = Arc::new(Self {
             dir: dir.to_owned(),
             env,
             segments,
             data_file,
             logs: Mutex::default(),
             poison: OnceLock::new(),
+            claim,
             _lock: lock,
             _held: held,
-        }))
+        });
+        store.claim.belongs_to(&store);
+        Ok(store)
     }
 
     pub(super) const fn data_file(&self) -> &File {
@@ -133,6 +141,7 @@ impl Store {
             id,
             name: name.to_owned(),
             published: Mutex::default(),
+            cuts: Mutex::default(),
             token: AtomicU64::new(0),
             grown: Mutex::default(),
         });
@@ -230,6 +239,21 @@ impl SubjectLog {
     /// For the committer: this much is durable now.
     pub(crate) fn publish(&self, number: Option<SubjectNumber>, extent: Extent) {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Published { number, extent };
+    }
+
+    /// Where authors' logs end.
+    pub(crate) fn cuts(&self) -> Cuts {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For the committer: from now on they end here. `false` where they did already.
+    pub(crate) fn publish_cuts(&self, cuts: &Cuts) -> bool {
+        let mut known = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != *cuts;
+        if changed {
+            known.clone_from(cuts);
+        }
+        changed
     }
 
     /// Sets who is told when events have entered that waited for their time.

@@ -61,6 +61,7 @@ impl Store {
     /// event after the last that was looked at.
     ///
     /// The read transaction is renewed now and then, so that a long scan holds up nobody.
+    #[cfg(test)]
     pub(crate) fn scan(
         &self,
         log: &SubjectLog,
@@ -69,19 +70,32 @@ impl Store {
         visit: &mut dyn FnMut(Stored<'_>) -> Result<bool, StorageError>,
     ) -> Result<u64, StorageError> {
         // The extent first: every transaction from now on sees at least that much.
-        let published = log.published();
-        let (Some(number), extent) = (published.number, published.extent) else { return Ok(from) };
+        let count = log.count();
         let (mut next, mut wanted) = (from, true);
-        while wanted && next < extent.count {
-            let txn = self.env.read()?;
-            let span = next..extent.count;
-            let scan = Scan { number, id: log.id, extent, span, window, budget: SCAN_EVENTS };
-            next = LogReader::new(&txn).scan(&scan, &mut |stored| {
+        while wanted && next < count {
+            next = self.scan_part(log, next..count, window, &mut |stored| {
                 wanted = visit(stored)?;
                 Ok(wanted)
             })?;
         }
         Ok(next)
+    }
+}
+
+impl Store {
+    /// As [`scan`](Self::scan), up to the end of `span`, and no more than what one read transaction is for.
+    pub(crate) fn scan_part(
+        &self,
+        log: &SubjectLog,
+        span: Range<u64>,
+        window: Option<ClockWindow>,
+        visit: &mut dyn FnMut(Stored<'_>) -> Result<bool, StorageError>,
+    ) -> Result<u64, StorageError> {
+        let published = log.published();
+        let (Some(number), extent) = (published.number, published.extent) else { return Ok(span.start) };
+        let txn = self.env.read()?;
+        let scan = Scan { number, id: log.id, extent, span, window, budget: SCAN_EVENTS };
+        LogReader::new(&txn).scan(&scan, &mut |stored| visit(stored))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::{
-    actors::storage::{StorageError, Store, block::Stored, open::SubjectLog},
+    actors::storage::{StorageError, Store, block::Stored, cuts::Cuts, open::SubjectLog},
     subject::{engine::Engine, error::Error, prover::Prover},
     wire::{
         event::{Event, Stamp, XaeroEvent},
@@ -42,24 +42,29 @@ pub(super) enum Feed {
         history: u64,
         /// Up to here events only tell what their authors had seen: a snapshot has them already.
         covered: u64,
+        /// Where authors' logs ended when the source was last read.
+        cuts: Cuts,
         /// Makes the proofs of the events, where the pipeline asks for them.
         prover: Option<Box<Prover>>,
     },
 }
 
 impl LogSource {
-    /// The next events from ordinal `next` on.
-    pub(super) fn read(&self, next: u64) -> Result<Vec<XaeroEvent>, StorageError> {
+    /// The next events from ordinal `next` on: those before a damaged one, where there are any, and then the error.
+    pub(crate) fn read(&self, next: u64) -> Result<Vec<XaeroEvent>, StorageError> {
         let Some(store) = self.store.upgrade() else { return Ok(Vec::new()) };
         let mut events = Vec::new();
         let mut bytes = 0;
         // The user's closures run after the transaction: one that blocks would keep its pages from being reused.
-        store.read(&self.log, next, READ_EVENTS, &mut |stored: Stored<'_>| {
+        let read = store.read(&self.log, next, READ_EVENTS, &mut |stored: Stored<'_>| {
             bytes += stored.record.payload().len();
             events.push(event_of(&stored.record));
             Ok(bytes < READ_BYTES)
-        })?;
-        Ok(events)
+        });
+        match read {
+            Err(error) if events.is_empty() => Err(error),
+            _ => Ok(events),
+        }
     }
 }
 

@@ -17,12 +17,14 @@ use super::{
     source::{dot_of, fill_proofs},
     tick,
 };
+use smallvec::SmallVec;
+
 use crate::{
     actors::{
         aof::Ingress,
         bus::Chunk,
         fault::fault_point,
-        storage::{StorageError, open::snapshot_row},
+        storage::{StorageError, cuts::Cuts, open::snapshot_row},
     },
     subject::{
         notice::Notice,
@@ -190,7 +192,14 @@ impl Follower {
                 let next = if from_start { 0 } else { count };
                 if let Some(slot) = inner.feeds.get_mut(source) {
                     let prover = self.wants_proofs().then(|| Prover::new(log.engine.clone(), Arc::clone(&log.log)));
-                    *slot = Feed::Log { source: log, next, history: 0, covered: 0, prover: prover.map(Box::new) };
+                    *slot = Feed::Log {
+                        source: log,
+                        next,
+                        history: 0,
+                        covered: 0,
+                        cuts: Cuts::default(),
+                        prover: prover.map(Box::new),
+                    };
                 }
             }
             if self.is_batch() {
@@ -218,7 +227,7 @@ impl Follower {
     fn rewind(&self, inner: &mut Inner) {
         let folds = self.spec.folds();
         for (source, feed) in inner.feeds.iter_mut().enumerate() {
-            let Feed::Log { source: log, next, history, covered, .. } = feed else { continue };
+            let Feed::Log { source: log, next, history, covered, cuts, .. } = feed else { continue };
             let folds = folds.get(source).copied().unwrap_or(false);
             inner.contexts.read_log(source, folds);
             if folds {
@@ -226,6 +235,7 @@ impl Follower {
             }
             *covered = 0;
             *history = log.log.count();
+            *cuts = log.log.cuts();
             if let Some(place) = self.places.get(source) {
                 place.next.store(*next, Ordering::Relaxed);
                 *place.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&log.log));
@@ -344,10 +354,19 @@ impl Follower {
     }
 
     fn read_log_part(&self, inner: &mut Inner, source: usize) -> Result<bool, Failure> {
-        let Some(Feed::Log { source: log, next, history, covered, prover }) = inner.feeds.get_mut(source) else {
+        let Some(Feed::Log { source: log, next, history, covered, cuts, prover }) = inner.feeds.get_mut(source) else {
             return Ok(false);
         };
         let folds = self.spec.folds().get(source).copied().unwrap_or(false);
+        let now_cut = log.log.cuts();
+        if *cuts != now_cut {
+            cuts.clone_from(&now_cut);
+            if folds {
+                // What is folded may hold what counts no more.
+                self.start_anew(inner);
+                return self.begin_history(inner).map(|()| true);
+            }
+        }
         let count = log.log.count();
         let capacity = u64::try_from(self.options.capacity).unwrap_or(u64::MAX);
         // History was asked for, so none of it is too much.
@@ -388,8 +407,13 @@ impl Follower {
                     break;
                 }
                 let dot = dot_of(&event);
+                if dot.is_some_and(|dot| now_cut.retracts(dot)) {
+                    continue;
+                }
                 if folds && let Some(dot) = dot {
-                    contexts.observe_log(source, dot, event.evt.deps());
+                    let deps: SmallVec<[Dot; 4]> =
+                        event.evt.deps().iter().filter_map(|dep| now_cut.clamp(*dep)).collect();
+                    contexts.observe_log(source, dot, &deps);
                 }
                 if ordinal >= covered {
                     pipeline.feed(source, Cow::Owned(event), dot, now, contexts, &mut emit);
@@ -446,7 +470,7 @@ impl Follower {
 
     /// Saves the fold's state now and then.
     fn save(&self, inner: &mut Inner) {
-        let Some(Feed::Log { next, .. }) = inner.feeds.first() else { return };
+        let Some(Feed::Log { next, cuts, .. }) = inner.feeds.first() else { return };
         let (unsaved, now) = (next.saturating_sub(inner.saved), tick());
         let is_due = unsaved >= SNAPSHOT_EVENTS
             || (unsaved >= SNAPSHOT_FEW && now.saturating_sub(inner.saved_at) >= SNAPSHOT_PAUSE);
@@ -459,7 +483,7 @@ impl Follower {
         (inner.saved, inner.saved_at) = (*next, now);
         if let Some(running) = self.cores.first().and_then(|core| core.running()) {
             let bytes = row.len();
-            let ingress = Ingress::Snapshot { fold: fold_key(&name), row: Arc::new(row) };
+            let ingress = Ingress::Snapshot { fold: fold_key(&name), row: Arc::new(row), cuts: cuts.clone() };
             running.supervisor.do_send(Ingest { ingress, events: 1, bytes });
         }
     }

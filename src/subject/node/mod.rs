@@ -140,6 +140,15 @@ impl Node {
         Ok(self._engine.keyring.public_key(name)?)
     }
 
+    /// The public key of a writer, as far as it is known here: of one whose secret is or was in this directory, and of one
+    /// elsewhere whose events came together with it.
+    ///
+    /// # Errors
+    /// Where the data directory cannot be read.
+    pub fn writer_key(&self, writer: XaeroID) -> Result<Option<PublicKey>, Error> {
+        Ok(self._engine.writer_key(writer)?)
+    }
+
     /// Whose work this writer continues: the writer of the directory that this one was copied from.
     #[must_use]
     pub fn predecessor(&self, writer: XaeroID) -> Option<Succession> {

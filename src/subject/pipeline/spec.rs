@@ -232,6 +232,22 @@ impl PipelineSpec {
         }
     }
 
+    /// The first operator that remembers events or holds them back, if there is one: what it holds is gone when the
+    /// subscription ends. Of a merged pipeline only those after the merge are looked at.
+    #[must_use]
+    pub fn stateful_operator(&self) -> Option<&'static str> {
+        self.stages.iter().find_map(|stage| match stage {
+            StageSpec::Map(_) | StageSpec::Filter(_) | StageSpec::FilterMerkleProofs(_) | StageSpec::Scan(_) => None,
+            StageSpec::Batch(_) => Some("batch"),
+            StageSpec::Take(_) => Some("take"),
+            StageSpec::Distinct => Some("distinct"),
+            StageSpec::Debounce(_) => Some("debounce"),
+            StageSpec::Throttle(_) => Some("throttle"),
+            StageSpec::Buffer(..) => Some("buffer"),
+            StageSpec::Window(_) => Some("window"),
+        })
+    }
+
     /// The stages, ready for one subscription.
     #[must_use]
     pub fn instantiate(&self) -> Pipeline {

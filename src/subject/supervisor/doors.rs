@@ -41,8 +41,10 @@ impl Message for Grown {
 impl Handler<Grown> for SubjectActor {
     type Result = ();
 
-    fn handle(&mut self, _: Grown, _: &mut Self::Context) {
+    fn handle(&mut self, _: Grown, ctx: &mut Self::Context) {
+        self.announce_cuts();
         self.core.wake_followers();
+        self.advance_projections(ctx);
     }
 }
 

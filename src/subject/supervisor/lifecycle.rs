@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use crate::subject::core::Core;
+
 /// How a running subject ends: shared with those who wait for it.
 #[derive(Default)]
 pub(crate) struct Lifecycle {
@@ -31,6 +33,11 @@ impl Lifecycle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).failed.clone()
     }
 
+    /// Whether the actor is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).gone
+    }
+
     /// Waits until the subject has given up or is gone, and says why it gave up.
     pub(crate) fn wait_for_end(&self) -> Option<String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,16 +58,21 @@ impl Lifecycle {
 const SUPERVISOR_PANICKED: &str = "its supervisor panicked";
 
 /// Notes the end of the actor, however it ends.
-pub(super) struct Gone(pub(super) Arc<Lifecycle>);
+pub(super) struct Gone {
+    pub(super) lifecycle: Arc<Lifecycle>,
+    pub(super) core: Arc<Core>,
+}
 
 impl Drop for Gone {
     fn drop(&mut self) {
         let panicked = std::thread::panicking();
-        self.0.change(|state| {
+        self.lifecycle.change(|state| {
             state.gone = true;
             if panicked && state.failed.is_none() {
                 state.failed = Some(SUPERVISOR_PANICKED.to_owned());
             }
         });
+        // Those who wait for the log learn that there will be no more of it.
+        self.core.bells.ring();
     }
 }

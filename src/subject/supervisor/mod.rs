@@ -32,7 +32,7 @@ use crate::actors::{
     fault::fault_point,
     mmr::actor::MmrActor,
     segment::actor::SegmentWriter,
-    storage::StorageError,
+    storage::{StorageError, cuts::Cuts},
     supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
     watch::{ChildDied, ChildKind},
 };
@@ -57,6 +57,8 @@ pub struct SubjectActor {
     set_aside: Option<Token>,
     /// Told when all that was sent is dealt with.
     drained: Option<mpsc::Sender<()>>,
+    /// Where authors' logs end, as far as that was told.
+    cuts: Cuts,
     /// Whether it was asked to stop.
     terminated: bool,
     lifecycle: Arc<Lifecycle>,
@@ -95,9 +97,11 @@ enum End {
 impl SubjectActor {
     pub(crate) fn new(core: Arc<Core>, engine: Arc<Engine>, env: AofEnv, lifecycle: Arc<Lifecycle>) -> Self {
         Self {
+            _gone: Gone { lifecycle: Arc::clone(&lifecycle), core: Arc::clone(&core) },
             core,
             started: Instant::now(),
             retained: Retained::new(Token::from(env.log.token()), Credits::default()),
+            cuts: env.log.cuts(),
             env,
             parked: None,
             aof: Child::default(),
@@ -109,7 +113,6 @@ impl SubjectActor {
             set_aside: None,
             drained: None,
             terminated: false,
-            _gone: Gone(Arc::clone(&lifecycle)),
             lifecycle,
             engine,
         }
@@ -187,6 +190,18 @@ impl SubjectActor {
         self.core.notices.tell(&Notice::ChildRestarted { child: ChildKind::Batch, replayed: 0 });
     }
 
+    /// Tells of authors whose logs end since the last look.
+    fn announce_cuts(&mut self) {
+        let cuts = self.env.log.cuts();
+        for (author, last_valid) in cuts.iter() {
+            if self.cuts.last_valid(author) != Some(last_valid) {
+                tracing::warn!(subject = self.core.name, %author, last_valid, "an author has signed two histories");
+                self.core.notices.tell(&Notice::Forked { author, last_valid });
+            }
+        }
+        self.cuts = cuts;
+    }
+
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -200,6 +215,7 @@ impl SubjectActor {
         self.lifecycle.change(|state| {
             state.failed.get_or_insert(reason);
         });
+        self.core.bells.ring();
         self.report_if_drained();
     }
 

@@ -33,6 +33,7 @@ mod inclusion;
 mod node;
 mod nodes;
 mod peaks;
+mod prolong;
 #[cfg(test)]
 mod rfc9162;
 mod tree;

@@ -1,0 +1,363 @@
+//! What becomes of the chunks of a bundle once they are proven.
+//!
+//! What the log has already is compared id by id. The rest is handed over to the subject a few chunks ahead of the disk, so
+//! that the next is verified while the last is being synced.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use super::{
+    Progress,
+    error::{ImportFailure, ImportFork},
+    import::ImportSummary,
+};
+use crate::{
+    actors::{
+        committer::{IngestOutcome, IngestRefusal, heads::KnownHead, writer::ForeignBatch},
+        mmr::nodes::TreeNodes,
+        storage::{StorageError, lmdb::ReadTxn, open::SubjectLog, reader::LogReader},
+    },
+    subject::{engine::Engine, error::Error, handle::Subject, ingest::IngestReceipt, node::Node, run::Handle},
+    wire::{
+        bundle::{BundleCheck, BundleLog, CheckedChunk, CheckedRange},
+        fork::ForkHalf,
+        head::SignedHead,
+        id::{Dot, EventId},
+        mmr::{Hash, InclusionProof, Nodes, Peaks},
+    },
+};
+
+/// Chunks that are on their way to the disk: one is written, one waits, and one is handed over. With the largest chunks
+/// they leave room for publishers within what a subject may have on its way.
+const CHUNKS_AHEAD: usize = 3;
+
+/// First pause where publishers have filled up what a subject may have on its way: a commit takes about as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often it is tried again: with these pauses about a minute, in which a disk that works makes room.
+const TRIES: u32 = 240;
+
+/// Authors whose heads are handed over at once where the bundle has no events of them.
+const HEADS_AT_ONCE: usize = 1_024;
+
+/// Takes the chunks of one bundle into a log.
+pub(super) struct Arrival {
+    subject: Subject,
+    engine: Arc<Engine>,
+    log: Arc<SubjectLog>,
+    /// What was here of each author of the bundle when the import began.
+    known: Vec<KnownHead>,
+    /// Handed over, the oldest first.
+    sent: VecDeque<Sent>,
+    counts: Counts,
+    // The subject runs as long.
+    _handle: Handle,
+}
+
+/// How many events were dealt with.
+#[derive(Default)]
+struct Counts {
+    total: u64,
+    new: u64,
+    duplicates: u64,
+    retracted: u64,
+}
+
+impl Counts {
+    const fn progress(&self) -> Progress {
+        Progress { done: self.new + self.duplicates + self.retracted, total: self.total }
+    }
+}
+
+/// A chunk that was handed over.
+struct Sent {
+    batch: Arc<ForeignBatch>,
+    receipt: IngestReceipt,
+    /// What it adds to each author's log: for the evidence, should one turn out to have forked.
+    ranges: Vec<CheckedRange>,
+    /// Heads of the authors of the ranges.
+    heads: Vec<SignedHead>,
+}
+
+impl Arrival {
+    /// Runs the subject, and gives the check what is here of the logs that the bundle continues.
+    pub(super) fn new(node: &Node, check: &mut BundleCheck) -> Result<Self, ImportFailure> {
+        let subject = node.subject(check.opening().name.as_str());
+        let handle = subject.run()?;
+        let (engine, log) = subject.log()?;
+        let authors: Vec<_> = check.logs().iter().map(|log| (log.author(), log.base())).collect();
+        let mut known = Vec::with_capacity(authors.len());
+        for (author, _) in &authors {
+            known.push(engine.head(&log, *author, 0)?);
+        }
+        let counts = Counts { total: check.opening().events, ..Counts::default() };
+        let mut arrival = Self { subject, engine, log, known, sent: VecDeque::new(), counts, _handle: handle };
+        let mut continued = Vec::new();
+        for (place, (author, base)) in authors.into_iter().enumerate().filter(|(_, (_, base))| *base > 0) {
+            let have = arrival.length(place);
+            if have < base {
+                let first = check.opening().first;
+                return Err(ImportFailure::PrefixMissing { first, author, have, base });
+            }
+            check.continue_from(place, arrival.peaks(place, base)?)?;
+            continued.push(place);
+        }
+        // Of these there may be no event to come with which the heads are handed over.
+        let complete = continued.into_iter().filter_map(|place| check.logs().get(place));
+        let complete: Vec<BundleLog> = complete.filter(|log| log.is_complete()).cloned().collect();
+        for logs in complete.chunks(HEADS_AT_ONCE) {
+            let heads = logs.iter().map(|log| log.head().clone()).collect();
+            let keys = logs.iter().map(|log| log.key().clone()).collect();
+            arrival.send(ForeignBatch { heads, keys, is_verified: true, ..ForeignBatch::default() }, Vec::new())?;
+        }
+        Ok(arrival)
+    }
+
+    /// Takes a chunk.
+    pub(super) fn take(
+        &mut self,
+        check: &BundleCheck,
+        chunk: CheckedChunk<'_>,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<(), ImportFailure> {
+        for range in &chunk.ranges {
+            self.compare(check, range)?;
+        }
+        let mut batch = ForeignBatch { is_verified: true, ..ForeignBatch::default() };
+        let cuts = self.log.cuts();
+        for event in &chunk.events {
+            if cuts.retracts(event.dot) {
+                self.counts.retracted += 1;
+            } else if event.dot.seq <= self.length(event.log) {
+                self.counts.duplicates += 1;
+            } else {
+                batch.frames.push(event.frame.to_vec());
+                batch.ids.push(event.id);
+            }
+        }
+        for range in &chunk.ranges {
+            let Some(log) = check.logs().get(range.log) else { continue };
+            if range.before.len() == log.base() && !self.engine.keyring.contains(log.author()) {
+                batch.keys.push(log.key().clone());
+            }
+            if log.is_complete() {
+                batch.heads.push(log.head().clone());
+            }
+        }
+        let heads = chunk.ranges.iter().filter_map(|range| Some(check.logs().get(range.log)?.head().clone())).collect();
+        if !batch.frames.is_empty() || !batch.heads.is_empty() || !batch.keys.is_empty() {
+            while self.sent.len() >= CHUNKS_AHEAD {
+                self.settle()?;
+            }
+            let sent = Sent { heads, ..self.hand_over(Arc::new(batch), chunk.ranges)? };
+            self.sent.push_back(sent);
+        }
+        progress(self.counts.progress());
+        Ok(())
+    }
+
+    /// Waits until all is durable, and says what has become of it.
+    pub(super) fn finish(
+        &mut self,
+        check: &BundleCheck,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<ImportSummary, ImportFailure> {
+        while !self.sent.is_empty() {
+            self.settle()?;
+            progress(self.counts.progress());
+        }
+        let mut waiting = 0;
+        for log in check.logs() {
+            let here = self.engine.head(&self.log, log.author(), 0)?.author.seq;
+            let counts = self.log.cuts().last_valid(log.author()).unwrap_or(u64::MAX);
+            waiting += log.head().head().length.min(counts).saturating_sub(here);
+        }
+        Ok(ImportSummary {
+            subject: check.opening().subject,
+            name: check.opening().name.clone(),
+            new: self.counts.new,
+            duplicates: self.counts.duplicates,
+            retracted: self.counts.retracted,
+            waiting,
+            authors: check.logs().len(),
+            bundle_root: check.root(),
+            root: self.subject.root()?,
+        })
+    }
+
+    /// Waits for what is on its way, after an error, and returns how many events were new and how many were not.
+    pub(super) fn abandon(mut self) -> (u64, u64) {
+        while !self.sent.is_empty() {
+            // The first error is the one that is told.
+            let _ = self.settle();
+        }
+        (self.counts.new, self.counts.duplicates)
+    }
+
+    /// Checks that what is here of an author's log agrees with what the chunk adds to it. What is past the point where a
+    /// known fork begins counts nowhere, and may differ.
+    fn compare(&self, check: &BundleCheck, range: &CheckedRange) -> Result<(), ImportFailure> {
+        let (before, after) = (range.before.len(), range.proof.old);
+        let Some(log) = check.logs().get(range.log) else { return Ok(()) };
+        let counts = self.log.cuts().last_valid(log.author()).unwrap_or(u64::MAX);
+        let shared = after.min(self.length(range.log)).min(counts);
+        if shared <= before {
+            return Ok(());
+        }
+        let txn = self.engine.store.env.read()?;
+        let Some(mut tree) = self.tree(&txn, range.log) else { return Ok(()) };
+        for (index, there) in (before..shared).zip(&range.leaves) {
+            let here = tree.node(0, index)?;
+            if here != *there {
+                let dot = Dot::new(log.author(), index.saturating_add(1));
+                return Err(self.fork(dot, EventId::from(here), EventId::from(*there), range, log.head()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be told of a fork.
+    fn fork(&self, dot: Dot, here: EventId, there: EventId, range: &CheckedRange, head: &SignedHead) -> ImportFailure {
+        let index = dot.seq.saturating_sub(1);
+        let inclusion = InclusionProof::prolonged(&range.before, &range.leaves, &range.proof, index);
+        let theirs = inclusion.map(|inclusion| ForkHalf::new(there, inclusion, head.clone()));
+        let ours = self.signed_here(dot, here).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what is here of a fork cannot be proven");
+            None
+        });
+        ImportFailure::Fork(Box::new(ImportFork { dot, here, there, ours, theirs }))
+    }
+
+    /// That the author has signed the event that is here.
+    fn signed_here(&self, dot: Dot, here: EventId) -> Result<Option<ForkHalf>, StorageError> {
+        let known = self.engine.head(&self.log, dot.author, dot.seq)?;
+        let Some(head) = known.signed.filter(|head| head.head().length >= dot.seq) else { return Ok(None) };
+        let txn = self.engine.store.env.read()?;
+        let mut tree = TreeNodes::new(&txn, LogReader::new(&txn), known.number, known.slot, known.author);
+        let inclusion = InclusionProof::make(&mut tree, dot.seq.saturating_sub(1), head.head().length)?;
+        Ok(Some(ForkHalf::new(here, inclusion, head)))
+    }
+
+    fn send(&mut self, batch: ForeignBatch, ranges: Vec<CheckedRange>) -> Result<(), ImportFailure> {
+        while self.sent.len() >= CHUNKS_AHEAD {
+            self.settle()?;
+        }
+        let sent = self.hand_over(Arc::new(batch), ranges)?;
+        self.sent.push_back(sent);
+        Ok(())
+    }
+
+    fn hand_over(&self, batch: Arc<ForeignBatch>, ranges: Vec<CheckedRange>) -> Result<Sent, Error> {
+        let receipt = self.subject.take_foreign(Arc::clone(&batch))?;
+        Ok(Sent { batch, receipt, ranges, heads: Vec::new() })
+    }
+
+    /// Waits for the oldest chunk, and counts what became of its events.
+    ///
+    /// Where there was no room for it, those after it may wait for its events by now. They are settled first, and then it
+    /// is sent again by itself.
+    fn settle(&mut self) -> Result<(), ImportFailure> {
+        let Some(Sent { batch, receipt, ranges, heads }) = self.sent.pop_front() else { return Ok(()) };
+        let mut outcomes = receipt.wait();
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..TRIES {
+            if !is_out_of_room(&outcomes) {
+                break;
+            }
+            let (mut again, later) = (VecDeque::new(), std::mem::take(&mut self.sent));
+            for sent in later {
+                let Sent { batch, receipt, ranges, heads } = sent;
+                let outcomes = receipt.wait();
+                if is_out_of_room(&outcomes) {
+                    again.push_back((batch, ranges, heads));
+                } else {
+                    self.count(&outcomes?, &ranges, &heads)?;
+                }
+            }
+            // Nothing of ours is on its way now: it is others' events that take up the room, and they tell us nothing.
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            outcomes = self.hand_over(Arc::clone(&batch), Vec::new())?.receipt.wait();
+            for (batch, ranges, heads) in again {
+                let sent = Sent { heads, ..self.hand_over(batch, ranges)? };
+                self.sent.push_back(sent);
+            }
+        }
+        self.count(&outcomes?, &ranges, &heads)
+    }
+
+    fn count(
+        &mut self,
+        outcomes: &[IngestOutcome],
+        ranges: &[CheckedRange],
+        heads: &[SignedHead],
+    ) -> Result<(), ImportFailure> {
+        let mut failure = None;
+        for outcome in outcomes {
+            match outcome {
+                IngestOutcome::Stored(_) | IngestOutcome::Waiting { .. } | IngestOutcome::Held { .. } => {
+                    self.counts.new += 1;
+                }
+                IngestOutcome::Duplicate(_) => self.counts.duplicates += 1,
+                IngestOutcome::Retracted(_) => self.counts.retracted += 1,
+                // The events after it miss it: the first refusal says why.
+                IngestOutcome::Refused(refusal) => {
+                    failure.get_or_insert(refusal);
+                }
+            }
+        }
+        match failure {
+            None => Ok(()),
+            Some(IngestRefusal::Fork { dot, here, there }) => {
+                let of_author = |(_, head): &(&CheckedRange, &SignedHead)| head.head().author == dot.author;
+                match ranges.iter().zip(heads).find(of_author) {
+                    Some((range, head)) => Err(self.fork(*dot, *here, *there, range, head)),
+                    None => {
+                        let (dot, here, there) = (*dot, *here, *there);
+                        let fork = ImportFork { dot, here, there, ours: None, theirs: None };
+                        Err(ImportFailure::Fork(Box::new(fork)))
+                    }
+                }
+            }
+            Some(refusal) => Err(ImportFailure::Refused(refusal.clone())),
+        }
+    }
+
+    /// How many events of this author were here when the import began.
+    fn length(&self, place: usize) -> u64 {
+        self.known.get(place).map_or(0, |known| known.peaks.len())
+    }
+
+    /// The peaks of what was here of an author's log, at this length.
+    fn peaks(&self, place: usize, length: u64) -> Result<Peaks, StorageError> {
+        let txn = self.engine.store.env.read()?;
+        let mut peaks: Vec<Hash> = Vec::new();
+        if let Some(mut tree) = self.tree(&txn, place) {
+            let mut start = 0_u64;
+            for level in (0..64_u8).rev().filter(|level| length >> level & 1 == 1) {
+                peaks.push(tree.node(level, start >> level)?);
+                start += 1 << level;
+            }
+        }
+        let lost = || StorageError::DamagedRow { table: "nodes", key: "the peaks of an author's tree".to_owned() };
+        Peaks::from_parts(length, &peaks).ok_or_else(lost)
+    }
+
+    fn tree<'t>(&'t self, txn: &'t ReadTxn<'t>, place: usize) -> Option<TreeNodes<'t, ReadTxn<'t>>> {
+        let known = self.known.get(place)?;
+        Some(TreeNodes::new(txn, LogReader::new(txn), known.number, known.slot, known.author))
+    }
+}
+
+/// Whether the same chunk may be taken once there is more room.
+fn is_out_of_room(outcomes: &Result<Vec<IngestOutcome>, Error>) -> bool {
+    match outcomes {
+        Err(Error::Storage(StorageError::Busy)) => true,
+        Err(_) => false,
+        Ok(outcomes) => {
+            outcomes.iter().any(|outcome| matches!(outcome, IngestOutcome::Refused(IngestRefusal::NoRoomToWait { .. })))
+        }
+    }
+}
