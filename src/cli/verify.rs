@@ -4,7 +4,7 @@ use std::fmt;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use xaeroflux::{Finding, Progress, Severity, VerifyError, VerifyOptions, VerifyReport};
+use xaeroflux::{Finding, Severity, VerifyError, VerifyOptions, VerifyProgress, VerifyReport};
 
 use super::{
     args::{self, Global, VerifyArgs},
@@ -54,7 +54,7 @@ impl Bar {
         Self(bar)
     }
 
-    fn show(&self, Progress { what, done, total, .. }: Progress) {
+    fn show(&self, VerifyProgress { what, done, total, .. }: VerifyProgress) {
         self.0.set_message(what);
         self.0.set_length(total);
         self.0.set_position(done);
@@ -184,7 +184,13 @@ impl fmt::Display for Sum<'_> {
         writeln!(
             f,
             "{} events of {} authors' logs in {} subjects, {} bytes; {} signed heads, {} signatures, {} segments",
-            report.events, report.authors, report.subjects, report.bytes, report.heads, report.signatures, report.segments
+            report.events,
+            report.authors,
+            report.subjects,
+            report.bytes,
+            report.heads,
+            report.signatures,
+            report.segments
         )?;
         match (report.is_whole(), report.damaged) {
             (true, _) if report.warnings == 0 => f.write_str("everything is whole"),

@@ -258,6 +258,5 @@ pub(super) mod remedy {
     /// For keys.
     pub(in crate::actors::verify) const KEY: &str = "restore the key file from a backup";
     /// For signatures.
-    pub(in crate::actors::verify) const SIGN: &str =
-        "the events are there: publish in the author's name on the node that has its key, so that its log is signed again";
+    pub(in crate::actors::verify) const SIGN: &str = "the events are there: publish in the author's name on the node that has its key, so that its log is signed again";
 }
