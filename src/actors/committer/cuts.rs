@@ -89,7 +89,7 @@ impl LogWriter {
 }
 
 /// The cuts of a subject, from their rows.
-pub(super) fn load(txn: &impl Reads, number: SubjectNumber) -> Result<Cuts, StorageError> {
+pub(crate) fn load(txn: &impl Reads, number: SubjectNumber) -> Result<Cuts, StorageError> {
     let mut cuts = Cuts::default();
     visit(txn, number, &mut |author, last_valid, _| {
         cuts = cuts.with(author, last_valid);

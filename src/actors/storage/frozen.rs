@@ -8,9 +8,11 @@
 //! [`Watch::is_undisturbed`] tells afterwards whether anybody wrote meanwhile.
 
 use std::{
-    fs::File,
+    collections::BTreeMap,
+    fs::{self, File},
+    io::ErrorKind,
     path::{Path, PathBuf},
-    sync::{Arc, LazyLock},
+    sync::Arc,
 };
 
 use memmap2::{Mmap, MmapOptions};
@@ -18,14 +20,17 @@ use memmap2::{Mmap, MmapOptions};
 use super::{
     claim::{Access, Claim},
     error::StorageError,
+    keys,
     lmdb::{PinEnv, PinTxn, Reads, Row, TABLES, Table},
+    mark,
     pages::{Cursor, Fault, Pages, Tree},
     preflight::{self, Meta},
 };
-use crate::actors::segment::list::Parts;
-
-/// The segments are walked by themselves, not through the table.
-static NO_PARTS: LazyLock<Parts> = LazyLock::new(Parts::default);
+use crate::actors::segment::{
+    layout::{file_name, first_of},
+    list::{Lost, Part, Parts},
+    sealed::{OpenError, Sealed},
+};
 
 /// How often a commit that is over before its meta page is read is followed by another look: each costs a page.
 const LOOKS: usize = 100;
@@ -33,6 +38,10 @@ const LOOKS: usize = 100;
 /// Access to a data directory for somebody who only looks.
 pub(crate) struct Watch {
     path: PathBuf,
+    /// The directory of segments.
+    segments: PathBuf,
+    /// The segments that were opened, or why not, by the positions that their names say.
+    opened: BTreeMap<u64, Result<Arc<Sealed>, String>>,
     pin: PinKind,
     /// The newest transaction when there was no pin, to be compared in the end.
     seen: Option<u64>,
@@ -66,7 +75,8 @@ impl Watch {
                 (pin, Some(claim))
             }
         };
-        Ok(Self { path: dir.join("data.mdb"), pin, seen: None, _claim: claim })
+        let (path, segments) = (dir.join("data.mdb"), dir.join("segments"));
+        Ok(Self { path, segments, opened: BTreeMap::new(), pin, seen: None, _claim: claim })
     }
 
     /// The directory as of the newest commit.
@@ -96,12 +106,22 @@ impl Watch {
             // while they belong to a commit that is pinned; what is read is checked, wherever it comes from.
             let map = unsafe { MmapOptions::new().map(&file) };
             let map = map.map_err(|source| StorageError::io("mapping", &self.path, source))?;
-            return Ok(Frozen { path: &self.path, map, meta, _pin: pin });
+            // After the transaction has begun as well: what it does not find in the table is in a segment.
+            open_segments(&self.segments, &mut self.opened)?;
+            let mut frozen = Frozen { path: &self.path, map, meta, parts: Parts::default(), trimmed: 0, _pin: pin };
+            frozen.trimmed = trimmed(&frozen.view());
+            frozen.parts = parts(&self.segments, &self.opened, frozen.trimmed);
+            return Ok(frozen);
         }
         Err(StorageError::DamagedFile {
             path: self.path.clone(),
             what: "no meta page describes the newest commit, or they change faster than they can be read".to_owned(),
         })
+    }
+
+    /// The segments that were opened, or why not, by the positions that their names say.
+    pub(crate) const fn segments(&self) -> &BTreeMap<u64, Result<Arc<Sealed>, String>> {
+        &self.opened
     }
 
     /// What is wrong with the meta pages: the number of each page, and the rule that it breaks.
@@ -143,6 +163,80 @@ impl Watch {
     }
 }
 
+/// Opens the segments that were not there before.
+fn open_segments(dir: &Path, opened: &mut BTreeMap<u64, Result<Arc<Sealed>, String>>) -> Result<(), StorageError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(StorageError::io("reading", dir, source)),
+    };
+    for entry in entries {
+        let name = entry.map_err(|source| StorageError::io("reading", dir, source))?.file_name();
+        let Some(first) = name.to_str().and_then(first_of).filter(|first| !opened.contains_key(first)) else {
+            continue;
+        };
+        let sealed = match Sealed::open(&dir.join(name)) {
+            Ok(sealed) if sealed.footer().first != first => Err("it holds another range than its name says".to_owned()),
+            Ok(sealed) => Ok(Arc::new(sealed)),
+            Err(OpenError::Damaged(what)) => Err(what.to_string()),
+            Err(OpenError::Io(error)) => Err(error.to_string()),
+        };
+        opened.insert(first, sealed);
+    }
+    Ok(())
+}
+
+/// Up to where the log has left its table. Where the row that says so is damaged, the table begins there.
+fn trimmed(view: &View<'_>) -> u64 {
+    let begins = || {
+        let mut begins = None;
+        let visited = view.rows(
+            Table::Log,
+            &[],
+            &mut |key, _| {
+                begins = keys::position_of(key);
+                Ok(false)
+            },
+            &mut |_| {},
+        );
+        // Nothing but the visit could fail.
+        drop(visited);
+        begins.unwrap_or(0)
+    };
+    mark::get(view, mark::TRIMMED).unwrap_or_else(|_| begins())
+}
+
+/// The segments that the log goes through before its table, and what lacks between them.
+fn parts(dir: &Path, opened: &BTreeMap<u64, Result<Arc<Sealed>, String>>, trimmed: u64) -> Parts {
+    let (mut parts, mut at) = (Vec::new(), 0);
+    let lost = |first: u64, end: u64, what: &str| {
+        let path = dir.join(file_name(first));
+        Part::Lost(Arc::new(Lost { path, first, end, what: Arc::from(what) }))
+    };
+    for (first, sealed) in opened.range(..trimmed) {
+        if at < *first {
+            parts.push(lost(at, *first, "it is missing"));
+            at = *first;
+        }
+        let next = opened.range(first.saturating_add(1)..trimmed).next().map_or(trimmed, |(next, _)| *next);
+        match sealed {
+            _ if *first < at => {}
+            Ok(sealed) => {
+                at = sealed.footer().end;
+                parts.push(Part::Sealed(Arc::clone(sealed)));
+            }
+            Err(what) => {
+                at = next;
+                parts.push(lost(*first, next, what));
+            }
+        }
+    }
+    if at < trimmed {
+        parts.push(lost(at, trimmed, "it is missing"));
+    }
+    Parts::from(parts)
+}
+
 /// The number of the newest transaction that a whole meta page names.
 fn newest(path: &Path) -> Result<Option<u64>, StorageError> {
     let file = File::open(path).map_err(|source| StorageError::io("opening", path, source))?;
@@ -166,6 +260,8 @@ pub(crate) struct Frozen<'w> {
     path: &'w Path,
     map: Mmap,
     meta: Meta,
+    parts: Parts,
+    trimmed: u64,
     _pin: Option<PinTxn<'w>>,
 }
 
@@ -180,7 +276,16 @@ impl Frozen<'_> {
                 Err(fault) => faults.push(fault),
             }
         }
-        View { path: self.path, bytes: &self.map, pages, tables, meta: &self.meta, faults }
+        View {
+            path: self.path,
+            bytes: &self.map,
+            pages,
+            tables,
+            meta: &self.meta,
+            parts: &self.parts,
+            trimmed: self.trimmed,
+            faults,
+        }
     }
 }
 
@@ -191,12 +296,24 @@ pub(crate) struct View<'f> {
     pages: Pages<'f>,
     tables: [Tree; TABLES.len()],
     meta: &'f Meta,
+    parts: &'f Parts,
+    trimmed: u64,
     /// What was wrong with the tree that names the tables.
     faults: Vec<Fault>,
 }
 
 impl<'f> View<'f> {
-    /// All bytes of the file.
+    /// Up to here the log is in segments.
+    pub(crate) const fn trimmed(&self) -> u64 {
+        self.trimmed
+    }
+
+    /// What the log goes through before its table.
+    pub(crate) const fn segments(&self) -> &'f Parts {
+        self.parts
+    }
+
+    /// All bytes of the data file.
     pub(crate) const fn bytes(&self) -> &'f [u8] {
         self.bytes
     }
@@ -306,7 +423,7 @@ pub(crate) const FREE: &str = "list of free pages";
 
 impl Reads for View<'_> {
     fn parts(&self) -> &Parts {
-        &NO_PARTS
+        self.parts
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     actors::{
-        committer::heads::unchecked,
+        committer::{cuts, heads::unchecked},
         mmr::nodes::STORED_LEVEL,
         storage::{
             block::{BlockView, Entry, Links, Stored},
@@ -44,6 +44,17 @@ pub(super) struct Source<'v> {
     pub(super) bytes: &'v [u8],
     /// The table, where it has tables.
     pub(super) table: Option<&'static str>,
+}
+
+/// Reads a block all of whose events are in a segment as well, which the walk goes through instead.
+pub(super) fn double(view: &View<'_>, first: u64, value: &[u8], findings: &mut Findings) {
+    let source = Source { file: "data.mdb".to_owned(), bytes: view.bytes(), table: Some("log") };
+    let read = BlockView::open(first, value)
+        .and_then(|block| (first..block.end()).try_for_each(|position| block.stored(position).map(drop)));
+    if let Err(error) = read {
+        let what = format!("a block of the log cannot be read, and its events are in a segment as well: {error}");
+        findings.add(source.at(Finding::damage(what, remedy::RESTORE).positions(first, first), first, value));
+    }
 }
 
 impl Source<'_> {
@@ -98,6 +109,19 @@ impl LogWalk {
     pub(super) fn lose(&mut self) {
         self.lost += 1;
         self.next = None;
+    }
+
+    /// The log goes on here, whatever could be read before.
+    pub(super) const fn resume(&mut self, next: u64) {
+        self.next = Some(next);
+    }
+
+    /// A range that cannot be read at all.
+    pub(super) fn lost(&mut self, finding: Finding, end: u64, findings: &mut Findings) {
+        self.end(findings);
+        findings.add(finding);
+        self.lost += 1;
+        self.next = Some(end);
     }
 
     /// Looks at a block.
@@ -164,6 +188,14 @@ impl LogWalk {
         self.part(view, source, &mut part, findings);
     }
 
+    /// The end of a block whose own table does not tell it.
+    pub(super) fn close(&mut self, end: u64, findings: &mut Findings) {
+        if let Some(open) = self.open.take() {
+            let from = open.positions.map_or(0, |(from, _)| from);
+            findings.add(open.positions(from, end.saturating_sub(1)));
+        }
+    }
+
     /// The end of the log.
     pub(super) fn end(&mut self, findings: &mut Findings) {
         if let Some(open) = self.open.take() {
@@ -222,7 +254,7 @@ impl LogWalk {
         state.tree(slot).lost = lost;
         let causes_known = !state.is_broken && !state.is_blurred;
         for dep in record.deps().filter(|_| causes_known) {
-            if !state.head.has(dep) {
+            if !state.head.has(dep) && !is_retracted(view, state, dep) {
                 findings.add(finding(&state.name, format!("it depends on {dep}, which is not in the log before it")));
             }
         }
@@ -402,6 +434,15 @@ pub(super) fn compare(view: &View<'_>, state: &mut SubjectState, row: &Head, fin
             findings.add(finding.author(found.author).seqs(1, found.seq));
         }
     }
+}
+
+/// Whether a cause is beyond the end of its author's log, which is why it need not be here.
+fn is_retracted(view: &View<'_>, state: &mut SubjectState, dep: Dot) -> bool {
+    // Looked up when it is needed: a node beside may have learnt of it meanwhile.
+    if let Some(cuts) = state.number.and_then(|number| cuts::load(view, number).ok()) {
+        state.head.cuts = cuts;
+    }
+    state.head.cuts.retracts(dep)
 }
 
 /// Where a log goes on behind what is lost.
