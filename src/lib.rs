@@ -72,6 +72,9 @@ pub use actors::{
     committer::{IngestOutcome, IngestRefusal},
     keyring::{KeyringError, Succession},
     storage::StorageError,
+    verify::{
+        Finding, MAX_FINDINGS, Progress as VerifyProgress, Severity, VerifyError, VerifyOptions, VerifyReport, verify,
+    },
     watch::ChildKind,
 };
 pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};

@@ -6,6 +6,7 @@
 //! * [`segment`] is where the log goes when it gets old.
 //! * `aof`, `mmr`, `segment` and `batch` have the children of a subject's supervisor; `watch` tells it of their deaths, and
 //!   [`supervise`] decides what to do then.
+//! * `verify` looks at a whole data directory without a change.
 //! * [`fault`] is where tests make things fail.
 //!
 //! Protocol and policy are pure: [`supervise`], the bus's queue and the committer's writer know neither actix nor
@@ -24,4 +25,5 @@ pub mod segment;
 pub(crate) mod signing;
 pub(crate) mod storage;
 pub mod supervise;
+pub(crate) mod verify;
 pub(crate) mod watch;

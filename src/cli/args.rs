@@ -19,7 +19,8 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use, \
-4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof does not hold, 130 interrupted.";
+4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof or an import does not hold, \
+9 verified and damaged, 130 interrupted.";
 
 /// Options that every subcommand takes, before its name or after it.
 #[derive(Debug, Args)]
@@ -64,6 +65,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Take what `export` has written into the data directory, once it is verified
     Import(ImportArgs),
+    /// Look at every byte of the data directory that matters, beside a running node too, and change nothing
+    Verify(VerifyArgs),
 }
 
 /// Arguments of `id`.
@@ -186,6 +189,13 @@ pub struct StateArgs {
     /// The state as it was: from the events before this millisecond since the Unix epoch, by their clocks
     #[arg(long, value_name = "MS")]
     pub at: Option<u64>,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Only the events, indexes, heads and signatures of the subject of this name [default: everything]
+    pub subject: Option<String>,
 }
 
 /// A range of sequence numbers.

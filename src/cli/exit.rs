@@ -30,6 +30,8 @@ pub enum Exit {
     Failed = 7,
     /// What was given proves nothing: a proof, a key or an exported subject is damaged, forged, or about something else.
     Unproven = 8,
+    /// The data directory was verified, and is damaged.
+    Damaged = 9,
     /// Interrupted by a signal before it was done: 128 + 2, as shells have it.
     Interrupted = 130,
 }

@@ -9,7 +9,7 @@
 //! * [`output`] is standard output, [`text`] how payloads are shown on it, [`log`] and [`signals`] the rest of the outside
 //!   world.
 //! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`prove`],
-//!   [`export`], [`import`] (with [`progress`], their bar) and [`demo`] are the subcommands.
+//!   [`export`], [`import`] (with [`progress`], their bar), [`verify`] and [`demo`] are the subcommands.
 
 mod args;
 mod demo;
@@ -29,11 +29,12 @@ mod replay;
 mod signals;
 mod state;
 mod text;
+mod verify;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use xaeroflux::Node;
+use xaeroflux::{Node, NodeBuilder};
 
 use self::{
     args::{Cli, Command, Global},
@@ -73,6 +74,7 @@ fn run(Cli { global, command }: Cli) -> Result<Exit, Failure> {
         Command::CheckProof(args) => prove::check(&args, &mut output),
         Command::Export(args) => export::run(&global, &args),
         Command::Import(args) => import::run(&global, &args, &mut output),
+        Command::Verify(args) => verify::run(&global, &args, &mut output),
     };
     // What there is to be seen comes before the reason why there is no more of it.
     match (ended, output.flush().map_err(Failure::from)) {
@@ -85,6 +87,11 @@ fn run(Cli { global, command }: Cli) -> Result<Exit, Failure> {
 
 /// Opens the node of the global options.
 fn open(global: &Global) -> Result<Node, Failure> {
+    Ok(builder(global).build()?)
+}
+
+/// What opens the node of the global options.
+fn builder(global: &Global) -> NodeBuilder {
     let mut builder = Node::builder();
     if let Some(dir) = &global.data_dir {
         builder = builder.data_dir(dir);
@@ -92,5 +99,5 @@ fn open(global: &Global) -> Result<Node, Failure> {
     if let Some(bytes) = global.map_size {
         builder = builder.map_size(bytes);
     }
-    Ok(builder.build()?)
+    builder
 }

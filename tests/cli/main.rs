@@ -12,3 +12,4 @@ mod receipts;
 mod replay;
 mod state;
 mod support;
+mod verify;

@@ -173,9 +173,7 @@ impl LogWriter {
         let (arrival, record_id) = (Arrival::of(&record), known_id.unwrap_or_else(|| record.id()));
         let dot = arrival.dot;
         let Some(subject) = self.subjects.get(&log.id) else { return refused(FrameError::NotAFrame.into()) };
-        if subject.head.cuts.retracts(dot) {
-            return Ok(IngestOutcome::Retracted(dot));
-        }
+        let is_retracted = subject.head.cuts.retracts(dot);
         if subject.head.has(dot) {
             let here = match self.find(txn, log.id, dot) {
                 // It is here, and cannot be compared: what comes with it is not to be held up.
@@ -184,9 +182,14 @@ impl LogWriter {
             };
             let there = record_id;
             return match here {
+                Some(here) if here != there && is_retracted => Ok(IngestOutcome::Retracted(dot)),
                 Some(here) if here != there => refused(IngestRefusal::Fork { dot, here, there }),
                 _ => Ok(IngestOutcome::Duplicate(dot)),
             };
+        }
+        // What is signed is kept with the head that covers it, though it counts for nothing.
+        if is_retracted && !is_verified {
+            return Ok(IngestOutcome::Retracted(dot));
         }
         // What a local writer has not published here, only its own signature shows to be its own.
         if !is_verified && self.keyring.as_ref().is_some_and(|keyring| keyring.contains(dot.author)) {
@@ -304,7 +307,7 @@ impl LogWriter {
                 return Ok(false);
             }
         };
-        let already = subject.head.satisfies(dot);
+        let already = subject.head.has(dot);
         let awaits = arrival.awaits(&subject.head, now_ms).filter(|_| !already);
         if let Some(awaits) = awaits {
             if let Some(subject) = self.subjects.get_mut(&id) {

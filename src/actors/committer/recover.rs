@@ -155,7 +155,7 @@ pub(super) fn checkpoint_row(position: u64) -> [u8; 12] {
     row
 }
 
-fn checkpoint_of(row: &[u8]) -> Option<u64> {
+pub(crate) fn checkpoint_of(row: &[u8]) -> Option<u64> {
     let position = u64::from_le_bytes(*row.first_chunk()?);
     (row == checkpoint_row(position)).then_some(position)
 }

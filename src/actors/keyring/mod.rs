@@ -19,6 +19,7 @@
 
 mod error;
 mod file;
+pub(crate) mod inspect;
 mod name;
 mod ring;
 mod succession;

@@ -192,10 +192,8 @@ impl Keyring {
         if let Ok(entry) = self.entry(id) {
             return Some(entry.public.clone());
         }
-        if !self.can_sign(id) {
-            return None;
-        }
-        succession::retired_secret(&self.dir, id).ok().map(|secret| secret.public_key().clone())
+        let retired = if self.can_sign(id) { succession::retired_secret(&self.dir, id).ok() } else { None };
+        retired.map(|secret| secret.public_key().clone())
     }
 
     /// Whether heads can be signed for this writer here: its key is here, or it was until the directory was copied.

@@ -31,8 +31,8 @@ const MAGIC: &[u8; 8] = b"XFVOUCH1";
 const DOMAIN: &str = "xaeroflux 2026 succession v1";
 
 /// Where keys are put that write no more.
-const RETIRED: &str = "retired";
-const VOUCHED: &str = "vouched";
+pub(super) const RETIRED: &str = "retired";
+pub(super) const VOUCHED: &str = "vouched";
 
 /// One writer's word that another continues its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +112,7 @@ fn encode(old: &SecretIdentity, new: &SecretIdentity) -> Result<Vec<u8>, crate::
     Ok(out)
 }
 
-fn decode(bytes: &[u8]) -> Option<Succession> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Succession> {
     let (body, crc) = bytes.split_last_chunk::<4>()?;
     if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
         return None;

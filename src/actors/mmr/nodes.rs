@@ -34,6 +34,8 @@ pub(crate) struct TreeNodes<'t, R> {
     author: AuthorHead,
     /// The groups of leaves that were read last, and the nodes over them, by level.
     groups: SmallVec<[(u64, Group); KEPT_GROUPS]>,
+    /// Whether the stored nodes are used.
+    trusts_stored: bool,
 }
 
 /// Up to 64 leaves, and the perfect subtrees over them, by level.
@@ -48,7 +50,12 @@ impl<'t, R: Reads> TreeNodes<'t, R> {
         slot: u32,
         author: AuthorHead,
     ) -> Self {
-        Self { txn, reader, number, slot, author, groups: SmallVec::new() }
+        Self { txn, reader, number, slot, author, groups: SmallVec::new(), trusts_stored: true }
+    }
+
+    /// The same tree, all of whose nodes are made from the leaves.
+    pub(crate) fn without_stored(self) -> Self {
+        Self { trusts_stored: false, ..self }
     }
 
     /// The leaves of a group, as far as there are any.
@@ -110,7 +117,9 @@ impl<R: Reads> Nodes for TreeNodes<'_, R> {
         if level < STORED_LEVEL {
             return self.in_group(level, index);
         }
-        if let Some(node) = self.stored(level, index)? {
+        if self.trusts_stored
+            && let Some(node) = self.stored(level, index)?
+        {
             return Ok(node);
         }
         // The projection has not come there yet.

@@ -307,9 +307,14 @@ impl<'t> BlockView<'t> {
 
     #[inline]
     fn entry_with(&self, position: u64, compare: bool) -> Result<Entry<'t>, FrameError> {
-        let offset = self.offset_of(position).ok_or(MALFORMED)?;
-        let bytes = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..)).ok_or(MALFORMED)?;
-        Entry::parse(position, bytes, self.with_ids, compare)
+        Entry::parse(position, self.bytes_of(position).ok_or(MALFORMED)?, self.with_ids, compare)
+    }
+
+    /// The bytes of the entry at `position`, and those behind it.
+    #[inline]
+    pub(crate) fn bytes_of(&self, position: u64) -> Option<&'t [u8]> {
+        let offset = self.offset_of(position)?;
+        usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..))
     }
 
     #[inline]

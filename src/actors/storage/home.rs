@@ -4,6 +4,7 @@
 //! others. A restore that overwrites the file in place, or that brings back a whole machine, is not noticed.
 
 use std::{
+    fs::Metadata,
     os::unix::fs::MetadataExt,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -13,7 +14,8 @@ use super::{
     lmdb::{Reads, Table},
 };
 
-const KEY: &[u8] = b"home";
+/// Key of the row in the meta table.
+pub(crate) const KEY: &[u8] = b"home";
 
 impl Store {
     /// Whether the data was written in another directory. A new directory is marked as its own home.
@@ -38,14 +40,17 @@ impl Store {
         self.commit(txn)
     }
 
-    /// Inode number and time of birth, where the file system knows it.
     fn fingerprint(&self) -> std::io::Result<Vec<u8>> {
-        let metadata = self.data_file().metadata()?;
-        let born = metadata.created().unwrap_or(SystemTime::UNIX_EPOCH);
-        let born = born.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut out = metadata.ino().to_le_bytes().to_vec();
-        out.extend_from_slice(&born.as_secs().to_le_bytes());
-        out.extend_from_slice(&born.subsec_nanos().to_le_bytes());
-        Ok(out)
+        self.data_file().metadata().map(|metadata| fingerprint(&metadata))
     }
+}
+
+/// Inode number and time of birth, where the file system knows it.
+pub(crate) fn fingerprint(metadata: &Metadata) -> Vec<u8> {
+    let born = metadata.created().unwrap_or(SystemTime::UNIX_EPOCH);
+    let born = born.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut out = metadata.ino().to_le_bytes().to_vec();
+    out.extend_from_slice(&born.as_secs().to_le_bytes());
+    out.extend_from_slice(&born.subsec_nanos().to_le_bytes());
+    out
 }

@@ -58,7 +58,8 @@ pub(crate) enum Table {
     Cursors,
 }
 
-const TABLES: [(Table, &str); 15] = [
+/// The tables with their names, in the order of the enum.
+pub(crate) const TABLES: [(Table, &str); 15] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),
@@ -144,6 +145,11 @@ impl Env {
         Ok(ReadTxn { env: self, txn, parts: self.segments.snapshot() })
     }
 
+    /// Pins the newest commit, for somebody who reads the pages in another way.
+    pub(super) fn pin(&self) -> Result<PinTxn<'_>, StorageError> {
+        PinTxn::begin(&self.env)
+    }
+
     /// The write transaction. Only the committer calls this: a second one on the same thread would wait for ever.
     pub(crate) fn write(&self) -> Result<WriteTxn<'_>, StorageError> {
         let txn = self.env.begin_rw_txn().map_err(|e| translate("beginning to write", self.map_size, e))?;
@@ -184,6 +190,40 @@ impl Env {
         // The tables are in the order of the enum.
         #[expect(clippy::indexing_slicing, reason = "every variant has a table, and no number comes from outside")]
         self.tables[table as usize]
+    }
+}
+
+/// An environment that is opened for nothing but a place among its readers: the pages are read by
+/// [`pages`](super::pages).
+pub(super) struct PinEnv(Environment);
+
+impl PinEnv {
+    /// Opens the environment, which must be there, for reading. Changes nothing but the table of readers.
+    pub(super) fn open(dir: &Path) -> Result<Self, StorageError> {
+        let flags = EnvironmentFlags::NO_TLS | EnvironmentFlags::READ_ONLY;
+        let env = Environment::new().set_flags(flags).set_max_readers(MAX_READERS).open_with_permissions(dir, 0o600);
+        env.map(Self).map_err(|error| translate("opening the environment", 0, error))
+    }
+
+    /// Pins the newest commit.
+    pub(super) fn pin(&self) -> Result<PinTxn<'_>, StorageError> {
+        PinTxn::begin(&self.0)
+    }
+}
+
+/// A place among the readers: the pages of one commit are not reused until it is dropped.
+pub(super) struct PinTxn<'e>(RoTransaction<'e>);
+
+impl<'e> PinTxn<'e> {
+    fn begin(env: &'e Environment) -> Result<Self, StorageError> {
+        env.begin_ro_txn().map(Self).map_err(|e| translate("beginning to read", 0, e))
+    }
+
+    /// The number of the commit.
+    pub(super) fn number(&self) -> u64 {
+        // SAFETY: the transaction is open.
+        let number = unsafe { ffi::mdb_txn_id(self.0.txn()) };
+        u64::try_from(number).unwrap_or(u64::MAX)
     }
 }
 

@@ -61,6 +61,16 @@ impl Drop for DirLock {
     }
 }
 
+/// Who has the directory, as far as can be told without taking the lock: what the file says, while its process is there.
+pub(crate) fn holder_of(dir: &Path) -> Option<String> {
+    let text = holder(&mut File::open(dir.join(FILE)).ok()?);
+    let process: libc::pid_t = text.strip_prefix("process ")?.split(' ').next()?.parse().ok()?;
+    // SAFETY: signal 0 is not sent; the call only tells whether the process is there.
+    let there = unsafe { libc::kill(process, 0) };
+    let is_there = there == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
+    (process > 0 && is_there).then_some(text)
+}
+
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     match file.take(HOLDER_BYTES).read_to_string(&mut text) {

@@ -15,6 +15,8 @@
 //! * [`home`] notices that the directory is a copy of another.
 //! * [`reader`] finds events by position, and by author and sequence number, wherever they lie; [`chain`] follows one author, `scan` reads those of a
 //!   subject in their order. [`mark`] is how a position is kept in the meta table.
+//! * [`frozen`] is a directory as of one commit for somebody who trusts nothing in it, and reads its [`pages`] without
+//!   LMDB; [`claim`] has each directory open once in a process.
 //! * [`open`] puts these together into a [`Store`].
 //!
 //! # The log
@@ -29,9 +31,11 @@
 
 pub(crate) mod block;
 pub(crate) mod chain;
+pub(crate) mod claim;
 pub(crate) mod cursor;
 pub(crate) mod cuts;
 pub mod error;
+pub(crate) mod frozen;
 pub(crate) mod head;
 pub(crate) mod home;
 pub(crate) mod keys;
@@ -39,6 +43,7 @@ pub(crate) mod lmdb;
 pub(crate) mod lock;
 pub(crate) mod mark;
 pub(crate) mod open;
+pub(crate) mod pages;
 pub(crate) mod preflight;
 pub(crate) mod reader;
 mod scan;

@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 
 use super::{
     block::Stored,
+    claim::Claim,
     cuts::Cuts,
     error::StorageError,
     keys::{self, SubjectNumber},
@@ -37,6 +38,7 @@ pub(crate) struct Store {
     data_file: File,
     logs: Mutex<HashMap<SubjectId, Weak<SubjectLog>>>,
     poison: OnceLock<String>,
+    claim: Claim,
     _lock: DirLock,
     // Last: whoever waits at its other end learns that the lock is gone.
     _held: Option<mpsc::Sender<()>>,
@@ -95,6 +97,7 @@ impl Store {
     ) -> Result<Arc<Self>, StorageError> {
         create(dir)?;
         let lock = DirLock::take(dir)?;
+        let claim = Claim::take(dir)?;
         preflight::format(dir)?;
         preflight::data_file(dir)?;
         let env = Env::open(dir, map_size)?;
@@ -105,16 +108,19 @@ impl Store {
         preflight::mark_begun(dir)?;
         let segments = Arc::new(Segments::new(dir, segment_bytes));
         segments.recover(&env)?;
-        Ok(Arc::new(Self {
+        let store = Arc::new(Self {
             dir: dir.to_owned(),
             env,
             segments,
             data_file,
             logs: Mutex::default(),
             poison: OnceLock::new(),
+            claim,
             _lock: lock,
             _held: held,
-        }))
+        });
+        store.claim.belongs_to(&store);
+        Ok(store)
     }
 
     pub(super) const fn data_file(&self) -> &File {

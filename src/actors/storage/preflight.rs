@@ -10,6 +10,7 @@ use memmap2::MmapOptions;
 
 use super::{
     error::StorageError,
+    pages::Tree,
     tail::{self, Lack},
 };
 
@@ -32,6 +33,7 @@ const MAGIC_AT: usize = 16;
 const VERSION_AT: usize = 20;
 const PAGE_SIZE_AT: usize = 40;
 const FREE_ROOT_AT: usize = 80;
+const MAIN_AT: usize = 88;
 const MAIN_ROOT_AT: usize = 128;
 const LAST_PAGE_AT: usize = 136;
 const TXN_AT: usize = 144;
@@ -42,6 +44,16 @@ const NO_PAGE: u64 = u64::MAX;
 
 /// Checks the format of the directory, and marks a new one with ours.
 pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
+    if has_format(dir)? {
+        return Ok(());
+    }
+    let path = dir.join(FORMAT_FILE);
+    mark(dir, &path, &format!("{FORMAT_PREFIX}{FORMAT}\n"))
+        .map_err(|source| StorageError::NotWritable { path, source: source.into() })
+}
+
+/// Whether the directory has a format, which must be one that this version reads. Changes nothing.
+pub(crate) fn has_format(dir: &Path) -> Result<bool, StorageError> {
     let path = dir.join(FORMAT_FILE);
     let read = match std::fs::read_to_string(&path) {
         // The process that made it died before it wrote it.
@@ -53,7 +65,7 @@ pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
             let first = text.lines().next().unwrap_or("");
             let found = first.trim().strip_prefix(FORMAT_PREFIX).unwrap_or("unknown").to_owned();
             match found.parse::<u32>() {
-                Ok(format) if format <= FORMAT => Ok(()),
+                Ok(format) if format <= FORMAT => Ok(true),
                 Ok(_) => Err(StorageError::NewerFormat { path: dir.to_owned(), found, known: FORMAT }),
                 Err(_) => {
                     Err(StorageError::DamagedFile { path, what: format!("it should read \"{FORMAT_PREFIX}{FORMAT}\"") })
@@ -67,8 +79,7 @@ pub(crate) fn format(dir: &Path) -> Result<(), StorageError> {
                     what: "it is missing beside a data file: this is not a data directory of xaeroflux".to_owned(),
                 });
             }
-            mark(dir, &path, &format!("{FORMAT_PREFIX}{FORMAT}\n"))
-                .map_err(|source| StorageError::NotWritable { path, source: source.into() })
+            Ok(false)
         }
         Err(source) => Err(StorageError::io("reading", path, source)),
     }
@@ -85,7 +96,7 @@ pub(crate) fn mark_begun(dir: &Path) -> Result<(), StorageError> {
     mark(dir, &path, &text).map_err(|source| StorageError::NotWritable { path, source: source.into() })
 }
 
-fn is_begun(dir: &Path) -> bool {
+pub(crate) fn is_begun(dir: &Path) -> bool {
     std::fs::read_to_string(dir.join(FORMAT_FILE)).is_ok_and(|text| text.lines().any(|line| line == BEGUN))
 }
 
@@ -99,11 +110,23 @@ fn mark(dir: &Path, path: &Path, text: &str) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Checks the meta pages and the length of the data file, if there is one.
+/// Checks the meta pages and the length of the data file, if there is one. Where it lacks free pages only, it gets them.
 pub(crate) fn data_file(dir: &Path) -> Result<(), StorageError> {
     let path = dir.join("data.mdb");
+    let Some((length, need)) = inspect(dir)? else { return Ok(()) };
+    tracing::warn!(length, need, "lengthened a data file whose process died before it could");
+    File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(need))
+        .map_err(|source| StorageError::NotWritable { path, source: source.into() })
+}
+
+/// As [`data_file`], and changes nothing: returns the length that the file has and the one that it should get.
+pub(crate) fn inspect(dir: &Path) -> Result<Option<(u64, u64)>, StorageError> {
+    let path = dir.join("data.mdb");
     let empty =
-        |path| if is_begun(dir) { Err(StorageError::Truncated { path, have: 0, need: 2 * 4096 }) } else { Ok(()) };
+        |path| if is_begun(dir) { Err(StorageError::Truncated { path, have: 0, need: 2 * 4096 }) } else { Ok(None) };
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return empty(path),
@@ -128,7 +151,7 @@ pub(crate) fn data_file(dir: &Path) -> Result<(), StorageError> {
     let newest = if second.txn > first.txn { second } else { first };
     let need = metas.iter().map(Meta::bytes).max().unwrap_or(0);
     if need <= length {
-        return Ok(());
+        return Ok(None);
     }
     let lack = if need == newest.bytes() {
         let page = u64::from(newest.page_size);
@@ -138,27 +161,26 @@ pub(crate) fn data_file(dir: &Path) -> Result<(), StorageError> {
         Lack::UsedPages
     };
     match lack {
-        Lack::FreePages => {}
-        Lack::UsedPages => return Err(StorageError::Truncated { path, have: length, need }),
-        Lack::Unknown(what) => return Err(damaged(format!("the list of free pages: {what}"))),
+        Lack::FreePages => Ok(Some((length, need))),
+        Lack::UsedPages => Err(StorageError::Truncated { path, have: length, need }),
+        Lack::Unknown(what) => Err(damaged(format!("the list of free pages: {what}"))),
     }
-    tracing::warn!(length, need, "lengthened a data file whose process died before it could");
-    File::options()
-        .write(true)
-        .open(&path)
-        .and_then(|file| file.set_len(need))
-        .map_err(|source| StorageError::NotWritable { path, source: source.into() })
 }
 
 /// The fields of a meta page that can be checked.
-struct Meta {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Meta {
     magic: u32,
     version: u32,
-    page_size: u32,
+    pub(super) page_size: u32,
     free_root: u64,
     main_root: u64,
-    last_page: u64,
-    txn: u64,
+    pub(super) last_page: u64,
+    pub(super) txn: u64,
+    /// The list of free pages.
+    pub(super) free: Tree,
+    /// The tree that names the tables.
+    pub(super) main: Tree,
 }
 
 impl Meta {
@@ -173,6 +195,8 @@ impl Meta {
             main_root: eight(MAIN_ROOT_AT)?,
             last_page: eight(LAST_PAGE_AT)?,
             txn: eight(TXN_AT)?,
+            free: page.get(PAGE_SIZE_AT..).and_then(Tree::parse)?,
+            main: page.get(MAIN_AT..).and_then(Tree::parse)?,
         })
     }
 
@@ -182,7 +206,7 @@ impl Meta {
     }
 
     /// Which rule of LMDB's format the page breaks, if any.
-    fn fault(&self, number: u64) -> Option<&'static str> {
+    pub(super) fn fault(&self, number: u64) -> Option<&'static str> {
         let root_ok = |root: u64| root == NO_PAGE || (root >= 2 && root <= self.last_page);
         if self.magic != LMDB_MAGIC {
             Some("it does not start with LMDB's magic")
@@ -201,9 +225,9 @@ impl Meta {
 }
 
 /// Both meta pages; `None` where the file is too short to have them.
-fn read_metas(file: &File, length: u64) -> std::io::Result<Option<[Meta; 2]>> {
+pub(super) fn read_metas(file: &File, length: u64) -> std::io::Result<Option<[Meta; 2]>> {
     let map = |from: u64, bytes: usize| {
-        // SAFETY: the directory's lock is held, so no process of ours changes the file; the range lies within it.
+        // SAFETY: the range lies within the file, which no process of ours ever makes shorter.
         unsafe { MmapOptions::new().offset(from).len(bytes).map(file) }
     };
     let reaches = |bytes: u64| length >= bytes;

@@ -49,6 +49,14 @@ impl NodeBuilder {
         self
     }
 
+    /// The data directory that the node would have. Opens and makes nothing.
+    ///
+    /// # Errors
+    /// Where none is named, and the platform has none for this program.
+    pub fn resolved_data_dir(&self) -> Result<PathBuf, Error> {
+        NodeShared::new(self.clone().options(), None).dir()
+    }
+
     /// Size of the storage map in bytes: the most that the data file can grow to. [`DEFAULT_MAP_SIZE`] unless set.
     pub fn map_size(mut self, bytes: u64) -> Self {
         self.map_size = bytes;

@@ -242,8 +242,7 @@ impl Arrival {
         let known = self.engine.head(&self.log, dot.author, dot.seq)?;
         let Some(head) = known.signed.filter(|head| head.head().length >= dot.seq) else { return Ok(None) };
         let txn = self.engine.store.env.read()?;
-        let reader = LogReader::new(&txn);
-        let mut tree = TreeNodes::new(&txn, reader, known.number, known.slot, known.author);
+        let mut tree = TreeNodes::new(&txn, LogReader::new(&txn), known.number, known.slot, known.author);
         let inclusion = InclusionProof::make(&mut tree, dot.seq.saturating_sub(1), head.head().length)?;
         Ok(Some(ForkHalf::new(here, inclusion, head)))
     }
@@ -334,7 +333,6 @@ impl Arrival {
 
     fn tree<'t>(&'t self, txn: &'t ReadTxn<'t>, place: usize) -> Option<TreeNodes<'t, ReadTxn<'t>>> {
         let known = self.known.get(place)?;
-        let reader = LogReader::new(txn);
-        Some(TreeNodes::new(txn, reader, known.number, known.slot, known.author))
+        Some(TreeNodes::new(txn, LogReader::new(txn), known.number, known.slot, known.author))
     }
 }

@@ -1,0 +1,444 @@
+//! A data directory as of one commit, read without trust and without a change.
+//!
+//! Nothing is made or lengthened here, and tables that an older version did not have are empty. LMDB has one part in it: a
+//! read transaction in its table of readers, which keeps the node beside from reusing the pages of the commit. The pages
+//! themselves are read by [`pages`](super::pages).
+//!
+//! Where that table cannot be used (there is none yet, or it cannot be written), the directory is read all the same, and
+//! [`Watch::is_undisturbed`] tells afterwards whether anybody wrote meanwhile.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+};
+
+use memmap2::{Mmap, MmapOptions};
+
+use super::{
+    claim::{Access, Claim},
+    error::StorageError,
+    lmdb::{PinEnv, PinTxn, Reads, Row, TABLES, Table},
+    pages::{Cursor, Fault, Pages, Tree},
+    preflight::{self, Meta},
+};
+use crate::actors::segment::list::Parts;
+
+/// The segments are walked by themselves, not through the table.
+static NO_PARTS: LazyLock<Parts> = LazyLock::new(Parts::default);
+
+/// How often a commit that is over before its meta page is read is followed by another look: each costs a page.
+const LOOKS: usize = 100;
+
+/// Access to a data directory for somebody who only looks.
+pub(crate) struct Watch {
+    path: PathBuf,
+    pin: PinKind,
+    /// The newest transaction when there was no pin, to be compared in the end.
+    seen: Option<u64>,
+    _claim: Option<Claim>,
+}
+
+enum PinKind {
+    /// A node of this process.
+    Node(Arc<super::Store>),
+    /// Another opening of the environment.
+    Own(PinEnv),
+    /// There is none.
+    None,
+}
+
+impl Watch {
+    /// Begins to look.
+    pub(crate) fn open(dir: &Path) -> Result<Self, StorageError> {
+        let (pin, claim) = match Claim::share(dir)? {
+            Access::Node(store) => (PinKind::Node(store), None),
+            // Without a lock file nobody has the environment open, and it would have to be made.
+            Access::Own(claim) if !dir.join("lock.mdb").exists() => (PinKind::None, Some(claim)),
+            Access::Own(claim) => {
+                let pin = PinEnv::open(dir).map_or_else(
+                    |error| {
+                        tracing::debug!(%error, "no place among the readers of the data directory");
+                        PinKind::None
+                    },
+                    PinKind::Own,
+                );
+                (pin, Some(claim))
+            }
+        };
+        Ok(Self { path: dir.join("data.mdb"), pin, seen: None, _claim: claim })
+    }
+
+    /// The directory as of the newest commit.
+    pub(crate) fn freeze(&mut self) -> Result<Frozen<'_>, StorageError> {
+        if let PinKind::None = self.pin
+            && self.seen.is_none()
+        {
+            self.seen = newest(&self.path)?;
+        }
+        for _ in 0..LOOKS {
+            let pin = match &self.pin {
+                PinKind::Node(store) => Some(store.env.pin()?),
+                PinKind::Own(env) => Some(env.pin()?),
+                PinKind::None => None,
+            };
+            // After the transaction has begun: the file has at least its pages.
+            let file = File::open(&self.path).map_err(|source| StorageError::io("opening", &self.path, source))?;
+            let metas = metas(&file, &self.path)?;
+            let number = pin.as_ref().map(PinTxn::number);
+            let chosen = metas
+                .into_iter()
+                .flatten()
+                .filter(|meta| number.is_none_or(|number| meta.txn == number))
+                .max_by_key(|meta| meta.txn);
+            let Some(meta) = chosen else { continue };
+            // SAFETY: the mapping is only read, and the file is made shorter by nobody of ours. Its pages do not change
+            // while they belong to a commit that is pinned; what is read is checked, wherever it comes from.
+            let map = unsafe { MmapOptions::new().map(&file) };
+            let map = map.map_err(|source| StorageError::io("mapping", &self.path, source))?;
+            return Ok(Frozen { path: &self.path, map, meta, _pin: pin });
+        }
+        Err(StorageError::DamagedFile {
+            path: self.path.clone(),
+            what: "no meta page describes the newest commit, or they change faster than they can be read".to_owned(),
+        })
+    }
+
+    /// What is wrong with the meta pages: the number of each page, and the rule that it breaks.
+    pub(crate) fn meta_faults(&self) -> Result<Vec<(u64, &'static str)>, StorageError> {
+        let file = File::open(&self.path).map_err(|source| StorageError::io("opening", &self.path, source))?;
+        let mut before = None;
+        for _ in 0..LOOKS {
+            let length = file.metadata().map_err(|source| StorageError::io("reading", &self.path, source))?.len();
+            let read = preflight::read_metas(&file, length);
+            let Some([first, second]) = read.map_err(|source| StorageError::io("reading", &self.path, source))? else {
+                return Ok(Vec::new());
+            };
+            let faults: Vec<_> = [(0, first.fault(0)), (1, second.fault(1))]
+                .into_iter()
+                .filter_map(|(n, what)| Some((n, what?)))
+                .collect();
+            // A commit writes the page that is not the newest one, so that the two are one apart.
+            let distance = first.txn.abs_diff(second.txn);
+            if faults.is_empty() && (distance == 1 || (distance == 0 && first.txn == 0)) {
+                return Ok(faults);
+            }
+            // A commit may have come in between.
+            if before == Some((first.txn, second.txn)) {
+                let older = u64::from(second.txn < first.txn);
+                let apart = (older, "the two meta pages are not of two commits in a row: one of them is damaged");
+                return Ok(if faults.is_empty() { vec![apart] } else { faults });
+            }
+            before = Some((first.txn, second.txn));
+        }
+        Ok(Vec::new())
+    }
+
+    /// Whether what was read cannot have changed under the reader's eyes.
+    pub(crate) fn is_undisturbed(&self) -> Result<bool, StorageError> {
+        match self.pin {
+            PinKind::None => Ok(newest(&self.path)? == self.seen),
+            _ => Ok(true),
+        }
+    }
+}
+
+/// The number of the newest transaction that a whole meta page names.
+fn newest(path: &Path) -> Result<Option<u64>, StorageError> {
+    let file = File::open(path).map_err(|source| StorageError::io("opening", path, source))?;
+    Ok(metas(&file, path)?.iter().flatten().map(|meta| meta.txn).max())
+}
+
+/// The meta pages that break no rule.
+fn metas(file: &File, path: &Path) -> Result<[Option<Meta>; 2], StorageError> {
+    let failed = |source| StorageError::io("reading", path, source);
+    let length = file.metadata().map_err(failed)?.len();
+    let metas = preflight::read_metas(file, length).map_err(failed)?;
+    let Some([first, second]) = metas else {
+        return Err(StorageError::Truncated { path: path.to_owned(), have: length, need: 2 * 4096 });
+    };
+    let whole = |meta: Meta, number| meta.fault(number).is_none().then_some(meta);
+    Ok([whole(first, 0), whole(second, 1)])
+}
+
+/// One commit.
+pub(crate) struct Frozen<'w> {
+    path: &'w Path,
+    map: Mmap,
+    meta: Meta,
+    _pin: Option<PinTxn<'w>>,
+}
+
+impl Frozen<'_> {
+    /// Its reader.
+    pub(crate) fn view(&self) -> View<'_> {
+        let pages = Pages::new(&self.map, &self.meta);
+        let (mut tables, mut faults) = ([Tree::EMPTY; TABLES.len()], Vec::new());
+        for (tree, (_, name)) in tables.iter_mut().zip(TABLES) {
+            match pages.table(self.meta.main, name) {
+                Ok(found) => *tree = found,
+                Err(fault) => faults.push(fault),
+            }
+        }
+        View { path: self.path, bytes: &self.map, pages, tables, meta: &self.meta, faults }
+    }
+}
+
+/// Reads one commit, page by page.
+pub(crate) struct View<'f> {
+    path: &'f Path,
+    bytes: &'f [u8],
+    pages: Pages<'f>,
+    tables: [Tree; TABLES.len()],
+    meta: &'f Meta,
+    /// What was wrong with the tree that names the tables.
+    faults: Vec<Fault>,
+}
+
+impl<'f> View<'f> {
+    /// All bytes of the file.
+    pub(crate) const fn bytes(&self) -> &'f [u8] {
+        self.bytes
+    }
+
+    /// Its pages.
+    pub(crate) const fn pages(&self) -> Pages<'f> {
+        self.pages
+    }
+
+    /// The trees of the file with their names: that of the names first, then the tables, last the list of free pages.
+    pub(crate) fn trees(&self) -> impl Iterator<Item = (&'static str, Tree)> + '_ {
+        let tables = TABLES.iter().zip(self.tables).map(|((_, name), tree)| (*name, tree));
+        [("names of the tables", self.meta.main)].into_iter().chain(tables).chain([(FREE, self.meta.free)])
+    }
+
+    /// What is wrong with the tree that names the tables.
+    pub(crate) fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// The place in the data file of bytes that were read from it.
+    pub(crate) fn offset_of(&self, slice: &[u8]) -> Option<u64> {
+        self.pages.offset_of(slice)
+    }
+
+    /// Visits the rows from `from` on that can be read, until `visit` returns `false`; tells of the pages that cannot.
+    pub(crate) fn rows(
+        &self,
+        table: Table,
+        from: &[u8],
+        visit: &mut dyn FnMut(&'f [u8], &'f [u8]) -> Result<bool, StorageError>,
+        damaged: &mut dyn FnMut(Fault),
+    ) -> Result<(), StorageError> {
+        self.walk(self.tree(table), from, visit, damaged)
+    }
+
+    /// Visits the rows of the list of free pages.
+    pub(crate) fn free_rows(&self, visit: &mut dyn FnMut(&'f [u8])) {
+        self.all(self.meta.free, &mut |_, row| visit(row));
+    }
+
+    /// Visits the names of the tables, with their descriptions.
+    pub(crate) fn name_rows(&self, visit: &mut dyn FnMut(&'f [u8], &'f [u8])) {
+        self.all(self.meta.main, visit);
+    }
+
+    /// Visits the rows that can be read.
+    fn all(&self, tree: Tree, visit: &mut dyn FnMut(&'f [u8], &'f [u8])) {
+        let visited = self.walk(
+            tree,
+            &[],
+            &mut |key, row| {
+                visit(key, row);
+                Ok(true)
+            },
+            &mut |_| {},
+        );
+        // Nothing but the visit could fail.
+        drop(visited);
+    }
+
+    fn walk(
+        &self,
+        tree: Tree,
+        from: &[u8],
+        visit: &mut dyn FnMut(&'f [u8], &'f [u8]) -> Result<bool, StorageError>,
+        damaged: &mut dyn FnMut(Fault),
+    ) -> Result<(), StorageError> {
+        let mut cursor = Cursor::new(self.pages, tree);
+        let mut moved = cursor.seek(from);
+        loop {
+            match moved.and_then(|()| cursor.current()) {
+                Ok(None) => return Ok(()),
+                Ok(Some((key, value))) => {
+                    if !visit(key, value)? {
+                        return Ok(());
+                    }
+                    moved = cursor.step();
+                }
+                Err(fault) => {
+                    damaged(fault);
+                    moved = match cursor.skip_damage() {
+                        Ok(true) => Ok(()),
+                        Ok(false) => return Ok(()),
+                        Err(fault) => Err(fault),
+                    };
+                }
+            }
+        }
+    }
+
+    fn tree(&self, table: Table) -> Tree {
+        self.tables.get(table as usize).copied().unwrap_or(Tree::EMPTY)
+    }
+
+    fn damage(&self) -> impl FnOnce(Fault) -> StorageError + use<'f> {
+        let path = self.path;
+        move |Fault { page, what }| StorageError::DamagedFile {
+            path: path.to_owned(),
+            what: format!("page {page}: {what}"),
+        }
+    }
+}
+
+/// What the list of free pages is called.
+pub(crate) const FREE: &str = "list of free pages";
+
+impl Reads for View<'_> {
+    fn parts(&self) -> &Parts {
+        &NO_PARTS
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
+        let mut cursor = Cursor::new(self.pages, self.tree(table));
+        cursor.seek(key).map_err(self.damage())?;
+        if cursor.key() != Some(key) {
+            return Ok(None);
+        }
+        Ok(cursor.current().map_err(self.damage())?.map(|(_, value)| value))
+    }
+
+    fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Row<'_>>, StorageError> {
+        let mut cursor = Cursor::new(self.pages, self.tree(table));
+        cursor.seek(key).map_err(self.damage())?;
+        if cursor.key() != Some(key) {
+            cursor.step_back().map_err(self.damage())?;
+        }
+        cursor.current().map_err(self.damage())
+    }
+
+    fn last(&self, table: Table) -> Result<Option<Row<'_>>, StorageError> {
+        let mut cursor = Cursor::new(self.pages, self.tree(table));
+        cursor.seek_last().map_err(self.damage())?;
+        cursor.current().map_err(self.damage())
+    }
+
+    fn scan<'t>(
+        &'t self,
+        table: Table,
+        from: &[u8],
+        visit: &mut dyn FnMut(&'t [u8], &'t [u8]) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
+        let mut first = None;
+        self.walk(self.tree(table), from, &mut |key, value| visit(key, value), &mut |fault| {
+            first.get_or_insert(fault);
+        })?;
+        first.map_or(Ok(()), |fault| Err(self.damage()(fault)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::storage::lmdb::Env;
+
+    fn random(state: &mut u64, below: usize) -> usize {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(*state >> 33).unwrap() % below
+    }
+
+    /// Two tables with small and large values and many keys, after many commits.
+    fn scene(dir: &Path) {
+        let env = Env::open(dir, 64 << 20).unwrap();
+        let mut state = 7;
+        for _ in 0..60 {
+            let mut txn = env.write().unwrap();
+            for _ in 0..50 {
+                let key = u32::try_from(random(&mut state, 3_000)).unwrap().to_be_bytes();
+                let length = if random(&mut state, 10) == 0 { 20_000 } else { 40 };
+                txn.put(Table::Log, &key, &vec![key[3]; random(&mut state, length)]).unwrap();
+                txn.put(Table::Heads, &key, &key).unwrap();
+                let key = u32::try_from(random(&mut state, 3_000)).unwrap().to_be_bytes();
+                txn.delete(Table::Log, &key).unwrap();
+            }
+            txn.commit(&File::open(dir.join("data.mdb")).unwrap()).unwrap();
+        }
+    }
+
+    type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn rows(reads: &impl Reads, table: Table, from: &[u8]) -> Rows {
+        let mut rows = Rows::new();
+        reads
+            .scan(table, from, &mut |key, value| {
+                rows.push((key.to_vec(), value.to_vec()));
+                Ok(true)
+            })
+            .unwrap();
+        rows
+    }
+
+    #[test]
+    fn it_reads_what_lmdb_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        scene(dir.path());
+        let mut watch = Watch::open(dir.path()).unwrap();
+        let frozen = watch.freeze().unwrap();
+        let view = frozen.view();
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(dir.path().join("data.mdb"), copy.path().join("data.mdb")).unwrap();
+        let env = Env::open(copy.path(), 64 << 20).unwrap();
+        let txn = env.read().unwrap();
+        for table in [Table::Log, Table::Heads, Table::Meta] {
+            assert_eq!(rows(&view, table, &[]), rows(&txn, table, &[]));
+            assert_eq!(view.last(table).unwrap(), txn.last(table).unwrap());
+            for key in 0..3_001_u32 {
+                let key = key.to_be_bytes();
+                assert_eq!(view.get(table, &key).unwrap(), txn.get(table, &key).unwrap());
+                assert_eq!(view.at_or_before(table, &key).unwrap(), txn.at_or_before(table, &key).unwrap());
+            }
+            assert_eq!(rows(&view, table, &[0, 0, 5, 5]), rows(&txn, table, &[0, 0, 5, 5]));
+        }
+    }
+
+    #[test]
+    fn no_damage_to_pages_is_more_than_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        scene(dir.path());
+        let path = dir.path().join("data.mdb");
+        std::fs::remove_file(dir.path().join("lock.mdb")).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        let mut state = 3;
+        for _ in 0..400 {
+            let mut bad = good.clone();
+            for _ in 0..=random(&mut state, 8) {
+                let page = random(&mut state, bad.len() / 4096 - 2) + 2;
+                let at = page * 4096
+                    + if random(&mut state, 2) == 0 { random(&mut state, 60) } else { random(&mut state, 4096) };
+                bad[at] ^= 1 << random(&mut state, 8);
+            }
+            std::fs::write(&path, &bad).unwrap();
+            let mut watch = Watch::open(dir.path()).unwrap();
+            let frozen = watch.freeze().unwrap();
+            let view = frozen.view();
+            for (_, tree) in view.trees() {
+                view.pages().census(tree, &mut |_, _| Ok(()), &mut |_| {});
+            }
+            for table in [Table::Log, Table::Heads] {
+                view.rows(table, &[], &mut |_, _| Ok(true), &mut |_| {}).unwrap();
+                drop(view.last(table));
+                drop(view.at_or_before(table, &[0, 0, 5, 5]));
+            }
+        }
+    }
+}

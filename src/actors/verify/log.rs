@@ -1,0 +1,505 @@
+//! The log, event by event: what each must be after those before it.
+//!
+//! Each entry is read as any reader would, with every checksum compared; its id is hashed again, and its place is
+//! compared with the one that the committer would give it: ordinal, links, sequence number, clock, causes. On the way the
+//! rows of the sparse indexes and of the trees' nodes are compared that belong to the event.
+//!
+//! What follows a loss is not reported event by event: where entries could not be read, the next event of each subject
+//! says where its log goes on, and the gap is one finding.
+
+use super::{
+    report::{Finding, Findings, remedy},
+    state::{SubjectState, Subjects},
+};
+use crate::{
+    actors::{
+        committer::heads::unchecked,
+        mmr::nodes::STORED_LEVEL,
+        storage::{
+            block::{BlockView, Entry, Links, Stored},
+            frozen::View,
+            head::{Head, INDEX_STEP, IndexRows},
+            keys::{self, SubjectNumber},
+            lmdb::{Reads, Table},
+            reader::LogReader,
+        },
+    },
+    wire::{
+        clock::Clock,
+        frame::FrameError,
+        id::{Dot, EventId, SubjectId},
+        mmr::Hash,
+        record::{RecordView, ids_of},
+    },
+};
+
+/// Events whose ids are hashed together.
+const PART_EVENTS: usize = 1_024;
+
+/// Where blocks come from.
+pub(super) struct Source<'v> {
+    /// The name of the file in the data directory.
+    pub(super) file: String,
+    /// All of its bytes that are mapped, from its beginning.
+    pub(super) bytes: &'v [u8],
+    /// The table, where it has tables.
+    pub(super) table: Option<&'static str>,
+}
+
+impl Source<'_> {
+    fn offset_of(&self, slice: &[u8]) -> Option<u64> {
+        let offset = slice.as_ptr().addr().checked_sub(self.bytes.as_ptr().addr())?;
+        (offset <= self.bytes.len()).then(|| u64::try_from(offset).unwrap_or(u64::MAX))
+    }
+
+    fn at(&self, finding: Finding, first: u64, slice: &[u8]) -> Finding {
+        let finding = finding.file(&self.file).offset(self.offset_of(slice));
+        match self.table {
+            Some(table) => finding.row(table, &keys::position(first)),
+            None => finding,
+        }
+    }
+}
+
+/// The walk along the log.
+pub(super) struct LogWalk {
+    /// The only subject that is looked at.
+    only: Option<SubjectId>,
+    pub(super) subjects: Subjects,
+    /// The position that comes next, where that is known.
+    next: Option<u64>,
+    /// Entries and blocks that could not be read.
+    lost: u64,
+    /// The block whose end is not known.
+    open: Option<Finding>,
+    /// Events of the subjects that are looked at.
+    pub(super) events: u64,
+    /// Leaves that are not in their trees yet: place of the subject, slot.
+    leaves: Vec<(usize, u32, Hash)>,
+}
+
+/// An event that was read, and not compared yet.
+struct Read<'v> {
+    stored: Stored<'v>,
+    first: u64,
+}
+
+impl LogWalk {
+    pub(super) fn new(only: Option<SubjectId>) -> Self {
+        Self { only, subjects: Subjects::default(), next: Some(0), lost: 0, open: None, events: 0, leaves: Vec::new() }
+    }
+
+    /// The position that comes next.
+    pub(super) const fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// Notes that rows could not be read, which is reported already.
+    pub(super) fn lose(&mut self) {
+        self.lost += 1;
+        self.next = None;
+    }
+
+    /// Looks at a block.
+    pub(super) fn block<'v>(
+        &mut self,
+        view: &View<'v>,
+        source: &Source<'v>,
+        (first, value): (u64, &'v [u8]),
+        findings: &mut Findings,
+    ) {
+        if let Some(open) = self.open.take() {
+            let from = open.positions.map_or(0, |(from, _)| from);
+            findings.add(open.positions(from, first.saturating_sub(1).max(from)));
+        }
+        match self.next {
+            Some(next) if first > next => {
+                self.lost += 1;
+                let what = "the log lacks these positions";
+                let finding = Finding::damage(what, remedy::RESTORE).positions(next, first - 1);
+                findings.add(source.at(finding, first, value));
+            }
+            Some(next) if first < next => {
+                let what = format!("a block begins at position {first}, where the block before it has events already");
+                findings.add(source.at(
+                    Finding::damage(what, remedy::RESTORE).positions(first, next - 1),
+                    first,
+                    value,
+                ));
+            }
+            _ => {}
+        }
+        let block = match BlockView::open(first, value) {
+            Ok(block) => block,
+            Err(error) => {
+                self.lost += 1;
+                self.next = None;
+                let what = format!("a block of the log cannot be read: {error}");
+                self.open =
+                    Some(source.at(Finding::damage(what, remedy::RESTORE).positions(first, first), first, value));
+                return;
+            }
+        };
+        self.next = Some(block.end());
+        let mut part: Vec<Read<'v>> = Vec::with_capacity(PART_EVENTS);
+        for position in first..block.end() {
+            let entry = block.entry(position);
+            let stored = entry.clone().and_then(|entry| Stored::open(position, entry));
+            match (entry, stored) {
+                (_, Ok(stored)) => {
+                    if self.only.is_none_or(|only| only == stored.record.subject()) {
+                        part.push(Read { stored, first });
+                    }
+                    if part.len() == PART_EVENTS {
+                        self.part(view, source, &mut part, findings);
+                    }
+                }
+                (entry, Err(error)) => {
+                    self.part(view, source, &mut part, findings);
+                    let bytes = block.bytes_of(position).unwrap_or(value);
+                    self.damaged(view, source, (first, position, bytes), entry.ok(), &error, findings);
+                }
+            }
+        }
+        self.part(view, source, &mut part, findings);
+    }
+
+    /// The end of the log.
+    pub(super) fn end(&mut self, findings: &mut Findings) {
+        if let Some(open) = self.open.take() {
+            findings.add(open);
+        }
+    }
+
+    fn part<'v>(&mut self, view: &View<'v>, source: &Source<'v>, part: &mut Vec<Read<'v>>, findings: &mut Findings) {
+        let records: Vec<RecordView<'v>> = part.iter().map(|read| read.stored.record).collect();
+        for (read, id) in part.drain(..).zip(ids_of(&records)) {
+            self.event(view, source, &read, id, findings);
+        }
+        self.grow(view, findings);
+    }
+
+    /// Compares one event with what comes before it.
+    fn event<'v>(
+        &mut self,
+        view: &View<'v>,
+        source: &Source<'v>,
+        Read { stored, first }: &Read<'v>,
+        id: EventId,
+        findings: &mut Findings,
+    ) {
+        self.events += 1;
+        let (record, position, links) = (stored.record, stored.position, stored.links);
+        let dot = record.dot();
+        let lost = self.lost;
+        let place = self.place(view, record.subject(), findings);
+        let Some(state) = self.subjects.get_mut(place) else { return };
+        let finding = |name: &str, what: String| {
+            let finding =
+                Finding::damage(what, remedy::RESTORE).subject(name).author(dot.author).seqs(dot.seq, dot.seq);
+            source.at(finding.positions(position, position), *first, stored.frame)
+        };
+        if let Some(kept) = stored.id.filter(|kept| *kept != id) {
+            findings.add(finding(&state.name, format!("the event's id is {id}, and the log says {kept}")));
+        }
+        let (slot, known) = state.head.author(dot.author);
+        let expected = state.head.links(&known);
+        let is_next = Links { unverified: expected.unverified, ..links } == expected && dot.seq == known.seq + 1;
+        if !is_next {
+            let author_lost = std::mem::replace(&mut state.tree(slot).lost, lost) < lost;
+            if state.lost < lost || author_lost {
+                if let Some(gap) = gap(state, links, dot, known.seq) {
+                    findings.add(gap.positions(position, position));
+                }
+            } else {
+                findings.add(finding(&state.name, misplaced(expected, links, dot, known.seq)));
+            }
+            state.is_broken = true;
+            state.tree(slot).is_broken |= dot.seq != known.seq + 1;
+            state.head.count = links.ordinal;
+        }
+        state.lost = lost;
+        state.tree(slot).lost = lost;
+        let causes_known = !state.is_broken && !state.is_blurred;
+        for dep in record.deps().filter(|_| causes_known) {
+            if !state.head.has(dep) {
+                findings.add(finding(&state.name, format!("it depends on {dep}, which is not in the log before it")));
+            }
+        }
+        if record.clock() <= state.head.clock && causes_known {
+            let own = (known.seq > 0).then(|| Dot::new(dot.author, known.seq));
+            for cause in own.into_iter().chain(record.deps()) {
+                if clock_of(view, state, cause).is_some_and(|clock| clock >= record.clock()) {
+                    findings.add(finding(&state.name, format!("its clock is not above that of its cause {cause}")));
+                }
+            }
+        }
+        let rows = state.head.apply_at(slot, position, dot, record.clock(), record.deps());
+        index_rows(view, state, rows, position, dot, findings);
+        self.leaf(view, place, slot, id, findings);
+    }
+
+    /// An entry that cannot be read: tells whose it is, where what is before it says so.
+    fn damaged<'v>(
+        &mut self,
+        view: &View<'v>,
+        source: &Source<'v>,
+        (first, position, bytes): (u64, u64, &'v [u8]),
+        entry: Option<Entry<'v>>,
+        error: &FrameError,
+        findings: &mut Findings,
+    ) {
+        let what = format!("an event cannot be read: {error}");
+        let finding = Finding::damage(what, remedy::RESTORE).positions(position, position);
+        let finding = source.at(finding, first, bytes);
+        let mut reader = LogReader::new(view);
+        let mut before = |link: crate::actors::storage::block::Link| reader.stored(link.position()?).ok();
+        let links = entry.map(|entry| entry.links);
+        let subject = links.and_then(|links| before(links.subject)).map(|stored| stored.record.subject());
+        let author = links.and_then(|links| before(links.author)).map(|stored| stored.record.dot());
+        let place = subject.and_then(|subject| self.subjects.place(subject));
+        let state = place.and_then(|place| self.subjects.get_mut(place));
+        let (Some(place), Some(state), Some(links), Some(previous), Some(id)) =
+            (place, state, links, author, entry.and_then(|entry| entry.id))
+        else {
+            self.lost += 1;
+            findings.add(finding);
+            return;
+        };
+        let (slot, known) = state.head.author(previous.author);
+        let dot = Dot::new(previous.author, previous.seq + 1);
+        findings.add(finding.subject(&state.name).author(dot.author).seqs(dot.seq, dot.seq));
+        if state.is_broken || known.seq != previous.seq || links.ordinal != state.head.count {
+            self.lost += 1;
+            return;
+        }
+        state.is_blurred = true;
+        self.events += 1;
+        let clock = state.head.clock;
+        let rows = state.head.apply_at(slot, position, dot, clock, []);
+        index_rows(view, state, rows, position, dot, findings);
+        self.leaf(view, place, slot, id, findings);
+    }
+
+    /// Adds a leaf, and compares the head where the log has come to its row.
+    fn leaf(&mut self, view: &View<'_>, place: usize, slot: u32, id: EventId, findings: &mut Findings) {
+        self.leaves.push((place, slot, *id.as_bytes()));
+        let due = |state: &SubjectState| state.row.as_ref().is_some_and(|row| row.count == state.head.count);
+        if self.subjects.get(place).is_some_and(due) {
+            self.grow(view, findings);
+            if let Some(state) = self.subjects.get_mut(place)
+                && let Some(row) = state.row.take()
+            {
+                state.compared = Some(row.count);
+                compare(view, state, &row, findings);
+            }
+        }
+    }
+
+    /// Adds the leaves to their trees, and compares the rows of the nodes that they complete.
+    fn grow(&mut self, view: &View<'_>, findings: &mut Findings) {
+        let mut leaves = std::mem::take(&mut self.leaves);
+        // Stable: the leaves of each author stay in their order.
+        leaves.sort_by_key(|(place, slot, _)| (*place, *slot));
+        let mut run: Vec<Hash> = Vec::new();
+        for of_author in leaves.chunk_by(|left, right| (left.0, left.1) == (right.0, right.1)) {
+            let Some((place, slot, _)) = of_author.first().copied() else { continue };
+            let Some(state) = self.subjects.get_mut(place) else { continue };
+            if state.tree(slot).is_broken {
+                continue;
+            }
+            run.clear();
+            run.extend(of_author.iter().map(|(_, _, leaf)| *leaf));
+            let mut completed: Vec<(u8, u64, Hash)> = Vec::new();
+            state.tree(slot).peaks.extend(&run, &mut |level, index, node| {
+                if level >= STORED_LEVEL {
+                    completed.push((level, index, *node));
+                }
+            });
+            for node in completed {
+                compare_node(view, state, slot, node, findings);
+            }
+        }
+        leaves.clear();
+        self.leaves = leaves;
+    }
+
+    /// The place of a subject, which is looked up when the log first shows it.
+    fn place(&mut self, view: &View<'_>, id: SubjectId, findings: &mut Findings) -> usize {
+        if let Some(place) = self.subjects.place(id) {
+            return place;
+        }
+        let row = view.get(Table::SubjectNumbers, id.as_bytes()).ok().flatten();
+        let number = row.and_then(SubjectNumber::from_key);
+        let named = number.and_then(|number| view.get(Table::Subjects, &number.key()).ok().flatten());
+        let name = named.filter(|row| row.starts_with(id.as_bytes())).and_then(|row| row.get(32..));
+        let name = name.and_then(|name| str::from_utf8(name).ok()).map_or_else(|| id.to_string(), ToOwned::to_owned);
+        if number.is_none() {
+            let what = "the log has events of a subject that has no number";
+            let finding = Finding::damage(what, remedy::RESTORE).subject(&name);
+            findings.add(finding.row("subject_numbers", id.as_bytes()));
+        }
+        let row = number.and_then(|number| view.get(Table::Heads, &number.key()).ok().flatten());
+        let decoded = number.zip(row).and_then(|(number, row)| Head::decode(number, row));
+        self.subjects.add(SubjectState {
+            id,
+            name,
+            number,
+            head: Head::new(number.unwrap_or(SubjectNumber(u32::MAX))),
+            row: decoded.map(Box::new),
+            compared: None,
+            trees: Vec::new(),
+            lost: self.lost,
+            is_broken: self.lost > 0,
+            is_blurred: false,
+        })
+    }
+}
+
+/// Compares a row of the heads with what the log gives at its length.
+pub(super) fn compare(view: &View<'_>, state: &mut SubjectState, row: &Head, findings: &mut Findings) {
+    if state.is_broken {
+        return;
+    }
+    let offset = view.get(Table::Heads, &row.number.key()).ok().flatten().and_then(|row| view.offset_of(row));
+    let wrong = |what: String| {
+        let finding = Finding::damage(what, remedy::RESTORE).row("heads", &row.number.key());
+        finding.subject(&state.name).offset(offset)
+    };
+    let count = row.count;
+    if row.last != state.head.last {
+        findings.add(wrong(format!("the head after {count} events leads to another last event than the log")));
+    }
+    if !state.is_blurred {
+        if row.clock != state.head.clock {
+            findings.add(wrong(format!("the head after {count} events has another clock than the log")));
+        }
+        let sorted = |head: &Head| {
+            let mut dots: Vec<Dot> = head.frontier.iter().collect();
+            dots.sort_unstable();
+            dots
+        };
+        if sorted(row) != sorted(&state.head) {
+            findings.add(wrong(format!("the head after {count} events has another frontier than the log")));
+        }
+    }
+    if row.authors().count() != state.head.authors().count() {
+        findings.add(wrong(format!("the head after {count} events has another number of authors than the log")));
+    }
+    for ((slot, kept, tree), (_, found, _)) in row.authors().zip(state.head.authors()) {
+        let is_same = (kept.author, kept.seq, kept.last) == (found.author, found.seq, found.last)
+            && (kept.clock == found.clock || state.is_blurred);
+        if !is_same {
+            findings
+                .add(wrong("the head of an author's log is not what the log gives".to_owned()).author(found.author));
+        }
+        let grown = usize::try_from(slot).ok().and_then(|slot| state.trees.get(slot)).filter(|grown| !grown.is_broken);
+        if let Some(grown) = grown
+            && tree.peaks.len() == grown.peaks.len()
+            && tree.peaks != grown.peaks
+        {
+            let finding = wrong("the tree of an author's log is not what the log gives".to_owned());
+            findings.add(finding.author(found.author).seqs(1, found.seq));
+        }
+    }
+}
+
+/// Where a log goes on behind what is lost.
+fn gap(state: &SubjectState, links: Links, dot: Dot, seq: u64) -> Option<Finding> {
+    if dot.seq > seq + 1 {
+        let what = "these events of an author are lost with the part of the log that cannot be read";
+        let finding = Finding::damage(what, remedy::RESTORE).subject(&state.name);
+        return Some(finding.author(dot.author).seqs(seq + 1, dot.seq - 1));
+    }
+    (links.ordinal > state.head.count).then(|| {
+        let lost = links.ordinal - state.head.count;
+        let what = format!("{lost} events of the subject are lost with the part of the log that cannot be read");
+        Finding::damage(what, remedy::RESTORE).subject(&state.name)
+    })
+}
+
+fn misplaced(expected: Links, links: Links, dot: Dot, seq: u64) -> String {
+    if links.ordinal != expected.ordinal {
+        format!("its ordinal in the subject is {}, and should be {}", links.ordinal, expected.ordinal)
+    } else if dot.seq != seq + 1 {
+        format!("its sequence number is {}, and should be {}", dot.seq, seq + 1)
+    } else if links.subject != expected.subject {
+        "its link does not lead to the event before it in its subject".to_owned()
+    } else {
+        "its link does not lead to the event before it by its author".to_owned()
+    }
+}
+
+/// The clock of an event in the log.
+fn clock_of(view: &View<'_>, state: &SubjectState, dot: Dot) -> Option<Clock> {
+    let (slot, author) = state.head.author(dot.author);
+    if author.seq == dot.seq {
+        return Some(author.clock);
+    }
+    let found = LogReader::new(view).by_seq((state.number?, state.id), slot, &author, dot.seq);
+    found.ok().flatten().map(|stored| stored.record.clock())
+}
+
+/// Compares the rows of the sparse indexes that an event has.
+fn index_rows(
+    view: &View<'_>,
+    state: &SubjectState,
+    rows: IndexRows,
+    position: u64,
+    dot: Dot,
+    findings: &mut Findings,
+) {
+    let Some(number) = state.number else { return };
+    let mut check = |table, name, key: &[u8]| {
+        let Ok(row) = view.get(table, key) else { return };
+        let what = match row {
+            Some(row) if row == keys::position(position) => return,
+            Some(_) => format!("a row of the index leads to another event than that at position {position}"),
+            None => format!("the index has no row for the event at position {position}"),
+        };
+        let finding = Finding::damage(what, remedy::REBUILD).row(name, key).subject(&state.name);
+        let finding = finding.author(dot.author).seqs(dot.seq, dot.seq).positions(position, position);
+        findings.add(finding.offset(row.and_then(|row| view.offset_of(row))));
+    };
+    if let Some(step) = rows.subject {
+        check(Table::SubjectIndex, "subject_index", &keys::subject_index(number, step));
+    }
+    // Behind a loss the slots may be others.
+    if let Some((slot, step)) = rows.author.filter(|_| !state.is_broken) {
+        check(Table::AuthorIndex, "author_index", &keys::author_index(number, slot, step));
+    }
+}
+
+/// Compares a node of an author's tree with its row, if the projection has come there.
+fn compare_node(
+    view: &View<'_>,
+    state: &mut SubjectState,
+    slot: u32,
+    (level, index, node): (u8, u64, Hash),
+    findings: &mut Findings,
+) {
+    let Some(number) = state.number.filter(|_| !state.is_broken) else { return };
+    let above = level - STORED_LEVEL;
+    let step = (index + 1) << above;
+    let key = keys::author_index(number, slot, step);
+    let Ok(row) = view.get(Table::Nodes, &key) else { return };
+    let author = state.author(slot);
+    let finding = |state: &SubjectState, what: &str| {
+        let last = step.saturating_mul(INDEX_STEP);
+        let first = last.saturating_sub(INDEX_STEP << above) + 1;
+        let finding = Finding::damage(what, remedy::REBUILD).row("nodes", &key).subject(&state.name);
+        Finding { author, ..finding }.seqs(first, last).offset(row.and_then(|row| view.offset_of(row)))
+    };
+    // The projection may not have come there yet. A row whose checksum differs is found by the look at all rows.
+    let Some(bytes) = row else { return };
+    let Some(nodes) = unchecked(bytes) else {
+        state.tree(slot).bad_nodes = true;
+        return;
+    };
+    let at = usize::from(above) * 32;
+    let expected = (usize::try_from(step.trailing_zeros()).unwrap_or(usize::MAX) + 1) * 32;
+    if nodes.len() != expected || nodes.get(at..at + 32) != Some(&node) {
+        findings.add(finding(state, "a node of an author's tree is not what the log gives"));
+        state.tree(slot).bad_nodes = true;
+    }
+}

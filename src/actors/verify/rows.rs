@@ -1,0 +1,301 @@
+//! The rows beside the log: each by its own checksum or by what it must say, and none that nothing explains.
+
+use hashbrown::HashMap;
+
+use super::{
+    report::{Finding, Findings, remedy},
+    state::Subjects,
+};
+use crate::{
+    actors::{
+        committer::{heads::unchecked, recover},
+        storage::{
+            StorageError,
+            frozen::View,
+            head::INDEX_STEP,
+            home,
+            keys::{self, SubjectNumber},
+            lmdb::{Reads, Table},
+            open::snapshot_row,
+        },
+    },
+    wire::{
+        archive,
+        id::{SubjectId, XaeroID},
+        key::PublicKey,
+        name,
+    },
+};
+
+/// What is looked at, and where it goes.
+pub(super) struct Rows<'r, 'v> {
+    pub(super) view: &'r View<'v>,
+    pub(super) only: Option<SubjectId>,
+    pub(super) subjects: &'r Subjects,
+    pub(super) findings: &'r mut Findings,
+}
+
+impl<'v> Rows<'_, 'v> {
+    /// All rows of a table that can be read. Pages that cannot are reported by the look at the pages.
+    pub(super) fn all(&self, table: Table) -> Result<Vec<(&'v [u8], &'v [u8])>, StorageError> {
+        let mut rows = Vec::new();
+        self.view.rows(
+            table,
+            &[],
+            &mut |key, row| {
+                rows.push((key, row));
+                Ok(true)
+            },
+            &mut |_| {},
+        )?;
+        Ok(rows)
+    }
+
+    fn each(&mut self, table: Table, visit: &mut dyn FnMut(&mut Self, &'v [u8], &'v [u8])) -> Result<(), StorageError> {
+        let view = self.view;
+        view.rows(
+            table,
+            &[],
+            &mut |key, row| {
+                visit(self, key, row);
+                Ok(true)
+            },
+            &mut |_| {},
+        )
+    }
+
+    fn bad(&mut self, what: impl Into<String>, (table, key): (&'static str, &[u8]), row: &[u8], remedy: &'static str) {
+        let name = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
+        let state = name.and_then(|number| self.subjects.iter().find(|state| state.number == Some(number)));
+        // The keys of the other tables begin with something else.
+        let state = state.filter(|_| !matches!(table, "meta" | "writers" | "subject_numbers" | "signed_heads"));
+        let finding = Finding::damage(what, remedy).row(table, key).offset(self.view.offset_of(row));
+        self.findings.add(Finding { subject: state.map(|state| state.name.clone()), ..finding });
+    }
+
+    /// Facts about the whole directory.
+    pub(super) fn meta(&mut self, end: Option<u64>, has_heads: bool) -> Result<(), StorageError> {
+        let mut found: Vec<&[u8]> = Vec::new();
+        self.each(Table::Meta, &mut |rows, key, row| {
+            let place = ("meta", key);
+            found.push(key);
+            match key {
+                b"checkpoint" => match recover::checkpoint_of(row) {
+                    None => rows.bad("the checkpoint is damaged: its checksum differs", place, row, remedy::RESTORE),
+                    Some(position) if end.is_some_and(|end| position > end) => {
+                        let what = format!("the checkpoint is at position {position}, behind the end of the log");
+                        rows.bad(what, place, row, remedy::RESTORE);
+                    }
+                    Some(_) => {}
+                },
+                b"trees" | b"head_batches" | b"unsigned_heads" => {
+                    if unchecked(row).is_none() {
+                        rows.bad("a row is damaged: its checksum differs", place, row, remedy::RESTORE);
+                    }
+                }
+                // Compared with the directory itself.
+                home::KEY => {}
+                _ => {
+                    let what = "this version does not know the row: it is of a newer one, or its key is damaged";
+                    let finding = Finding::warning(what, "upgrade xaeroflux, if there is a newer version");
+                    rows.findings.add(finding.row("meta", key).offset(rows.view.offset_of(row)));
+                }
+            }
+        })?;
+        // What is written together with others that are there.
+        let has_trees = found.contains(&b"trees".as_slice());
+        for (key, is_due) in [
+            (b"checkpoint".as_slice(), has_heads || has_trees),
+            (b"head_batches".as_slice(), has_trees),
+            (b"unsigned_heads".as_slice(), has_trees),
+        ] {
+            if is_due && !found.contains(&key) {
+                let what = format!("the row \"{}\" is missing", String::from_utf8_lossy(key));
+                self.findings.add(Finding::damage(what, remedy::RESTORE).row("meta", key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Subjects and their numbers, which name each other. Returns the number of the subject that is asked for.
+    pub(super) fn subjects(&mut self) -> Result<(), StorageError> {
+        self.each(Table::Subjects, &mut |rows, key, row| {
+            let parts = row.split_first_chunk::<32>();
+            let Some((id, text)) =
+                parts.and_then(|(id, text)| Some((SubjectId::from(*id), str::from_utf8(text).ok()?)))
+            else {
+                return rows.bad("the name of a subject cannot be read", ("subjects", key), row, remedy::RESTORE);
+            };
+            if rows.only.is_some_and(|only| only != id) {
+                return;
+            }
+            if name::open_subject_id(text) != id {
+                rows.bad("a subject's name does not give its identifier", ("subjects", key), row, remedy::RESTORE);
+            }
+            let back = rows.view.get(Table::SubjectNumbers, id.as_bytes());
+            if back.is_ok_and(|back| back != Some(key)) {
+                let what = "a subject's number is not the one that its identifier leads to";
+                rows.bad(what, ("subjects", key), row, remedy::RESTORE);
+            }
+        })?;
+        self.each(Table::SubjectNumbers, &mut |rows, key, row| {
+            if rows.only.is_some_and(|only| only.as_bytes() != key) {
+                return;
+            }
+            let named = rows.view.get(Table::Subjects, row);
+            if row.len() != 4 || named.is_ok_and(|named| named.is_none_or(|named| !named.starts_with(key))) {
+                let what = "a subject's identifier leads to the number of another subject, or of none";
+                rows.bad(what, ("subject_numbers", key), row, remedy::RESTORE);
+            }
+        })
+    }
+
+    /// The sparse indexes and the nodes: the rows that must be there were compared on the way along the log; here are those
+    /// that must not.
+    pub(super) fn indexes(&mut self) -> Result<(), StorageError> {
+        let numbers = self.subjects.by_number();
+        self.each(Table::SubjectIndex, &mut |rows, key, row| {
+            let Some(state) = rows.state_of(&numbers, key) else {
+                return rows.unexplained("subject_index", key, row);
+            };
+            let step = key.get(4..).and_then(|step| step.try_into().ok()).map(u64::from_be_bytes);
+            let is_right = step.is_some_and(|step| step.saturating_mul(INDEX_STEP) < state.1);
+            if (!is_right || row.len() != 8) && !state.0 {
+                rows.bad("the index has a row that no event explains", ("subject_index", key), row, remedy::REBUILD);
+            }
+        })?;
+        for (table, name) in [(Table::AuthorIndex, "author_index"), (Table::Nodes, "nodes")] {
+            let mut before: Option<(&[u8], u64)> = None;
+            self.each(table, &mut |rows, key, row| {
+                if name == "nodes" && unchecked(row).is_none() && rows.concerns(&numbers, key) {
+                    rows.bad(
+                        "a row of a tree's nodes is damaged: its checksum differs",
+                        (name, key),
+                        row,
+                        remedy::REBUILD,
+                    );
+                }
+                let Some((is_broken, _)) = rows.state_of(&numbers, key) else {
+                    return rows.unexplained(name, key, row);
+                };
+                let number = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
+                let parsed = number.and_then(|number| keys::author_index_of(number, key));
+                let place = number.and_then(|number| numbers.get(&number));
+                let state = place.and_then(|place| rows.subjects.get(*place));
+                let seq = parsed.zip(state).and_then(|((slot, _), state)| Some(state.head.tree(slot)?.0.seq));
+                let step = parsed.map_or(0, |(_, step)| step);
+                let is_right = step > 0 && seq.is_some_and(|seq| step.saturating_mul(INDEX_STEP) <= seq);
+                let log = key.get(..8).unwrap_or_default();
+                let is_next = before.filter(|(of, _)| *of == log).map_or(1, |(_, step)| step.saturating_add(1)) == step;
+                before = Some((log, step));
+                if is_broken {
+                    return;
+                }
+                if !is_right || (name == "author_index" && row.len() != 8) {
+                    rows.bad("there is a row that no event explains", (name, key), row, remedy::REBUILD);
+                } else if !is_next && name == "nodes" {
+                    rows.bad("the rows before this one are missing", (name, key), row, remedy::REBUILD);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the subject of a key is looked at: whether its log is broken, and how many events it has.
+    fn state_of(&self, numbers: &HashMap<SubjectNumber, usize>, key: &[u8]) -> Option<(bool, u64)> {
+        let number = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key))?;
+        let state = self.subjects.get(*numbers.get(&number)?)?;
+        Some((state.is_broken, state.head.count))
+    }
+
+    fn concerns(&self, numbers: &HashMap<SubjectNumber, usize>, key: &[u8]) -> bool {
+        self.only.is_none() || self.state_of(numbers, key).is_some()
+    }
+
+    fn unexplained(&mut self, table: &'static str, key: &[u8], row: &[u8]) {
+        if self.only.is_none() {
+            self.bad("there is a row of a subject of which the log has no events", (table, key), row, remedy::REBUILD);
+        }
+    }
+
+    /// Events that wait.
+    pub(super) fn pending(&mut self) -> Result<(), StorageError> {
+        self.each(Table::Pending, &mut |rows, key, row| {
+            let place = ("pending", key);
+            let number = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
+            let named = number.and_then(|number| rows.view.get(Table::Subjects, &number.key()).ok().flatten());
+            let id = named.and_then(|row| row.first_chunk::<32>()).map(|id| SubjectId::from(*id));
+            if rows.only.is_some() && rows.only != id {
+                return;
+            }
+            const REMEDY: &str = "have the event sent again: it is not in the log yet";
+            match archive::open(row) {
+                Err(error) => rows.bad(format!("an event that waits cannot be read: {error}"), place, row, REMEDY),
+                Ok((record, length)) => {
+                    let dot = number.and_then(|number| keys::pending_of(number, key));
+                    if Some(record.subject()) != id || Some(record.dot()) != dot {
+                        rows.bad("an event that waits is not the one that its key names", place, row, REMEDY);
+                    }
+                    if !matches!(row.get(length..), Some([] | [1])) {
+                        rows.bad("what stands behind an event that waits makes no sense", place, row, REMEDY);
+                    }
+                }
+            }
+        })
+    }
+
+    /// States of folds.
+    pub(super) fn snapshots(&mut self) -> Result<(), StorageError> {
+        const REMEDY: &str = "the events are there: give the fold another name, so that it is made again";
+        let numbers = self.subjects.by_number();
+        self.each(Table::Snapshots, &mut |rows, key, row| {
+            if !rows.concerns(&numbers, key) {
+                return;
+            }
+            let place = ("snapshots", key);
+            let parts = row.split_first_chunk().map(|(covered, rest)| (u64::from_le_bytes(*covered), rest.get(4..)));
+            let state = rows.state_of(&numbers, key);
+            match parts {
+                Some((covered, Some(folded))) if row == snapshot_row(covered, folded) => {
+                    if !state.is_some_and(|(is_broken, count)| is_broken || covered <= count) || key.len() != 36 {
+                        rows.bad("the state of a fold covers more events than the log has", place, row, REMEDY);
+                    }
+                }
+                _ => rows.bad("the state of a fold is damaged: its checksum differs", place, row, REMEDY),
+            }
+        })
+    }
+
+    /// Rows that have nothing but a checksum behind them.
+    pub(super) fn checked(&mut self, table: Table, name: &'static str) -> Result<(), StorageError> {
+        let numbers = self.subjects.by_number();
+        self.each(table, &mut |rows, key, row| {
+            if unchecked(row).is_none() && rows.concerns(&numbers, key) {
+                rows.bad("a row is damaged: its checksum differs", (name, key), row, remedy::RESTORE);
+            }
+        })
+    }
+
+    /// The keys of authors elsewhere. Returns those that are whole.
+    pub(super) fn writers(&mut self) -> Result<Vec<(XaeroID, PublicKey)>, StorageError> {
+        const REMEDY: &str = "get the author's public key again";
+        let mut known = Vec::new();
+        self.each(Table::Writers, &mut |rows, key, row| match unchecked(row).map(PublicKey::from_bytes) {
+            Some(Ok(public)) if public.id().as_bytes() == key => known.push((public.id(), public)),
+            Some(Ok(_)) => rows.bad("a public key is of another author than its row", ("writers", key), row, REMEDY),
+            Some(Err(error)) => {
+                rows.bad(format!("a public key cannot be used: {error}"), ("writers", key), row, REMEDY)
+            }
+            None => rows.bad("a public key is damaged: its checksum differs", ("writers", key), row, REMEDY),
+        })?;
+        Ok(known)
+    }
+
+    /// How many logs use a batch of signed heads.
+    pub(super) fn live_count(&mut self, key: &[u8], row: &[u8]) {
+        if unchecked(row).is_none_or(|count| count.len() != 4) {
+            let what = "the number of logs that use signed heads is damaged: its checksum differs";
+            self.bad(what, ("signed_heads", key), row, remedy::SIGN);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Every kind of row, damaged on purpose: it is found, where it is.
+
+use std::{fs::File, path::Path};
+
+use super::*;
+use crate::{
+    actors::{
+        committer::heads::checked,
+        mmr::projection,
+        storage::{
+            Store,
+            lmdb::{Env, TABLES, WriteTxn},
+        },
+    },
+    event::{CRDT_SET_ADD, XaeroEvent},
+    prelude::*,
+    wire::{
+        head::{HeadBatch, LogHead},
+        mmr::Peaks,
+        sign::{SecretIdentity, Signer as _},
+    },
+};
+
+const MAP: usize = 64 << 20;
+
+/// Writes into a directory that nobody has open.
+fn write(dir: &Path, write: impl FnOnce(&mut WriteTxn<'_>)) {
+    let env = Env::open(dir, MAP).unwrap();
+    let mut txn = env.write().unwrap();
+    write(&mut txn);
+    txn.commit(&File::open(dir.join("data.mdb")).unwrap()).unwrap();
+}
+
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// All rows of a table that can be read, and what is wrong with the others.
+fn rows(dir: &Path, table: Table) -> Rows {
+    let mut watch = Watch::open(dir).unwrap();
+    let frozen = watch.freeze().unwrap();
+    let mut rows = Rows::new();
+    let visit = &mut |key: &[u8], row: &[u8]| {
+        rows.push((key.to_vec(), row.to_vec()));
+        Ok(true)
+    };
+    frozen.view().rows(table, &[], visit, &mut |_| {}).unwrap();
+    rows
+}
+
+/// A directory with rows in every table: two subjects, two authors and one from elsewhere with a signed head, events that
+/// wait, a fold's state, nodes of trees.
+fn scene(dir: &Path) {
+    let foreign = SecretIdentity::generate().unwrap();
+    {
+        let node = crate::Node::builder().data_dir(dir).build().unwrap();
+        let (alice, bob) = (node.identity("alice").unwrap(), node.identity("bob").unwrap());
+        let (tags, votes) = (node.subject("tags"), node.subject("votes"));
+        let handles = (tags.run().unwrap(), votes.run().unwrap());
+        for n in 0..400 {
+            let author = if n % 3 == 0 { bob } else { alice };
+            let receipt = tags.publish(XaeroEvent::new(format!("tag {n}"), CRDT_SET_ADD).by(author));
+            if n % 8 == 7 {
+                receipt.wait().unwrap();
+                votes.publish(XaeroEvent::new(format!("vote {n}"), CRDT_SET_ADD).by(author)).wait().unwrap();
+            }
+        }
+        // An author from elsewhere; the last event lacks the one before it.
+        let mut frames: Vec<Vec<u8>> = Vec::new();
+        for seq in [1, 2, 3, 5] {
+            let mut frame = Vec::new();
+            let record = crate::wire::record::Record {
+                subject: tags.id(),
+                dot: Dot::new(foreign.id(), seq),
+                clock: crate::event::Clock::from_millis(seq),
+                latest_ts: seq,
+                deps: &[],
+                event_type: crate::event::EventType::ApplicationEvent(CRDT_SET_ADD),
+                payload: b"from elsewhere",
+            };
+            crate::wire::frame::encode_into(&mut frame, &record).unwrap();
+            frames.push(frame);
+        }
+        tags.ingest(frames).unwrap().wait().unwrap();
+        drop(handles);
+    }
+    let store = Store::open(dir, MAP, None).unwrap();
+    let mut txn = store.env.write().unwrap();
+    let mut writer = crate::actors::committer::writer::LogWriter::recover(std::sync::Arc::clone(&store), None);
+    drop(txn);
+    let writer = writer.as_mut().unwrap();
+    for id in [open_subject_id("tags"), open_subject_id("votes")] {
+        let read = store.env.read().unwrap();
+        writer.load(&read, id).unwrap();
+        drop(read);
+        let subject = writer.subjects.get(&id).unwrap();
+        let number = subject.head.number;
+        let (slot, known) = subject.head.author(foreign.id());
+        let tree = subject.head.tree(slot).map(|(_, tree)| tree.peaks.clone());
+        txn = store.env.write().unwrap();
+        txn.put(Table::Heads, &number.key(), &subject.head.encode()).unwrap();
+        if let Some(tree) = tree.filter(|_| known.seq > 0) {
+            let head = LogHead { subject: id, author: foreign.id(), length: tree.len(), root: tree.root() };
+            let signed = HeadBatch::sign(&foreign, vec![head]).unwrap().signed_head(0).unwrap();
+            txn.put(Table::PeerHeads, &keys::author(number, slot), &checked(&signed.encode())).unwrap();
+            txn.put(Table::Writers, foreign.id().as_bytes(), &checked(foreign.public_key().as_bytes())).unwrap();
+        }
+        store.commit(txn).unwrap();
+        loop {
+            let step = projection::step(&store, number).unwrap();
+            let mut txn = store.env.write().unwrap();
+            step.rows.iter().for_each(|(key, row)| txn.put(Table::Nodes, key, row).unwrap());
+            store.commit(txn).unwrap();
+            if step.rows.is_empty() {
+                break;
+            }
+        }
+    }
+    let mut txn = store.env.write().unwrap();
+    let snapshot = crate::actors::storage::open::snapshot_row(7, b"state of a fold");
+    txn.put(Table::Snapshots, &keys::snapshot(keys::SubjectNumber(0), &[3; 32]), &snapshot).unwrap();
+    txn.put(Table::Cuts, &[0, 0, 0, 0, 1], &checked(b"cut")).unwrap();
+    txn.put(Table::Cursors, &[0, 0, 0, 0, 1], &checked(b"cursor")).unwrap();
+    store.commit(txn).unwrap();
+    drop(Peaks::new());
+}
+
+fn report(dir: &Path) -> VerifyReport {
+    verify(dir, &VerifyOptions::default(), &mut |_| {}).unwrap()
+}
+
+fn damage(report: &VerifyReport) -> Vec<&Finding> {
+    report.findings.iter().filter(|finding| finding.severity == Severity::Damage).collect()
+}
+
+fn hex(key: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(key)
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, below: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % below
+    }
+}
+
+#[test]
+fn the_scene_is_whole_and_has_rows_in_every_table() {
+    let dir = tempfile::tempdir().unwrap();
+    scene(dir.path());
+    let report = report(dir.path());
+    assert_eq!(damage(&report), Vec::<&Finding>::new());
+    assert_eq!((report.unknown_keys, report.unsigned), (0, 0), "{:?}", report.findings);
+    for (table, name) in TABLES {
+        assert!(!rows(dir.path(), table).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_any_row_is_found_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    scene(dir.path());
+    let mut random = Random(5);
+    for (table, name) in TABLES {
+        let all = rows(dir.path(), table);
+        for round in 0..6 {
+            let (key, row) = &all[if round == 0 { all.len() - 1 } else { random.below(all.len()) }];
+            let bit = random.below(row.len() * 8);
+            let mut bad = row.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            write(dir.path(), |txn| txn.put(table, key, &bad).unwrap());
+            let report = report(dir.path());
+            if key == home::KEY {
+                assert!(report.findings.iter().any(|f| f.key == Some(hex(key))));
+            } else {
+                let found = damage(&report);
+                let is_named =
+                    found.iter().any(|f| f.table == Some(name) && f.key == Some(hex(key)) && f.offset.is_some());
+                assert!(is_named, "{name} {} bit {bit}: {found:#?}", hex(key));
+                // The place is within the row, wherever LMDB put it.
+                let at = found.iter().find(|f| f.table == Some(name)).and_then(|f| f.offset).unwrap();
+                let file = std::fs::read(dir.path().join("data.mdb")).unwrap();
+                let at = usize::try_from(at).unwrap();
+                let begin = bad.windows(8.min(bad.len())).position(|part| file[at..].starts_with(part));
+                assert!(begin.is_some(), "{name}: byte {at} is not in the row");
+            }
+            write(dir.path(), |txn| txn.put(table, key, row).unwrap());
+        }
+    }
+    assert!(report(dir.path()).is_whole());
+}
+
+#[test]
+fn a_row_that_is_gone_is_found_where_the_log_asks_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    scene(dir.path());
+    let mut random = Random(8);
+    for (table, name) in TABLES {
+        // What nothing else tells of, and what a start makes again.
+        let is_told_of = matches!(
+            table,
+            Table::Log
+                | Table::Subjects
+                | Table::SubjectNumbers
+                | Table::SubjectIndex
+                | Table::AuthorIndex
+                | Table::SignedHeads
+        );
+        let all = rows(dir.path(), table);
+        for _ in 0..4 {
+            let (key, row) = &all[random.below(all.len())];
+            write(dir.path(), |txn| txn.delete(table, key).unwrap());
+            let report = report(dir.path());
+            let is_last = table == Table::Log && Some(key) == all.last().map(|(key, _)| key);
+            assert!(!is_told_of || is_last || !report.is_whole(), "{name} {}", hex(key));
+            write(dir.path(), |txn| txn.put(table, key, row).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_row_that_nothing_explains_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    scene(dir.path());
+    for (table, name, row) in [
+        (Table::SubjectIndex, "subject_index", vec![0; 8]),
+        (Table::AuthorIndex, "author_index", vec![0; 8]),
+        (Table::Nodes, "nodes", checked(&[0; 32])),
+    ] {
+        let (mut key, _) = rows(dir.path(), table).last().unwrap().clone();
+        *key.last_mut().unwrap() = 99;
+        write(dir.path(), |txn| txn.put(table, &key, &row).unwrap());
+        let report = report(dir.path());
+        let found = damage(&report);
+        assert!(found.len() == 1 && found[0].table == Some(name) && found[0].key == Some(hex(&key)), "{found:#?}");
+        write(dir.path(), |txn| txn.delete(table, &key).unwrap());
+    }
+    assert!(report(dir.path()).is_whole());
+}
+
+#[test]
+fn a_lie_with_a_right_checksum_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    scene(dir.path());
+    let lie = |table: Table, name: &str, which: &dyn Fn(&[u8]) -> bool, change: &dyn Fn(&mut Vec<u8>), what: &str| {
+        let (key, row) = rows(dir.path(), table).into_iter().find(|(key, _)| which(key)).unwrap();
+        let mut body = row[..row.len() - 4].to_vec();
+        change(&mut body);
+        let crc = if table == Table::Heads {
+            crc32c::crc32c_append(crc32c::crc32c(&key), &body)
+        } else {
+            crc32c::crc32c(&body)
+        };
+        body.extend_from_slice(&crc.to_le_bytes());
+        write(dir.path(), |txn| txn.put(table, &key, &body).unwrap());
+        let report = report(dir.path());
+        let found = damage(&report);
+        let is_named = found.iter().any(|f| f.table == Some(name) && f.key == Some(hex(&key)) && f.what.contains(what));
+        assert!(is_named, "{name}, {what}: {found:#?}");
+        write(dir.path(), |txn| txn.put(table, &key, &row).unwrap());
+    };
+    let any = |_: &[u8]| true;
+    lie(Table::Heads, "heads", &any, &|row| row[1] += 1, "events");
+    lie(Table::Heads, "heads", &any, &|row| row[9] ^= 1, "another last event");
+    lie(Table::Heads, "heads", &any, &|row| row[17] ^= 1, "another clock");
+    lie(Table::Heads, "heads", &any, &|row| row[33 + 32] ^= 1, "head of an author's log");
+    lie(Table::Heads, "heads", &any, &|row| row[33 + 32 + 48 + 1] ^= 1, "tree of an author's log");
+    lie(Table::Nodes, "nodes", &any, &|row| row[0] ^= 1, "node of an author's tree");
+    lie(Table::SignedHeads, "signed_heads", &|key| key.len() == 8, &|row| row[60] ^= 1, "does not hold");
+    lie(
+        Table::SignedHeads,
+        "signed_heads",
+        &|key| key.len() == 8,
+        &|row| *row.last_mut().unwrap() ^= 1,
+        "does not hold",
+    );
+    lie(Table::PeerHeads, "peer_heads", &any, &|row| *row.last_mut().unwrap() ^= 1, "does not hold");
+    lie(Table::PeerHeads, "peer_heads", &any, &|row| row[100] ^= 1, "does not hold");
+    lie(Table::Writers, "writers", &any, &|row| row[500] ^= 1, "public key");
+    assert!(report(dir.path()).is_whole());
+}
+
+#[test]
+fn no_flip_in_the_data_file_that_changes_what_is_read_goes_unnoticed() {
+    let dir = tempfile::tempdir().unwrap();
+    scene(dir.path());
+    std::fs::remove_file(dir.path().join("lock.mdb")).unwrap();
+    let path = dir.path().join("data.mdb");
+    let good = std::fs::read(&path).unwrap();
+    let all = |dir: &Path| -> Vec<Rows> { TABLES.iter().map(|(table, _)| rows(dir, *table)).collect() };
+    let before = all(dir.path());
+    let (mut random, mut changed, mut unused) = (Random(1), 0, 0);
+    for round in 0..600 {
+        let mut bad = good.clone();
+        // Pages that are in use are few, and older commits' many.
+        let at = 2 * 4096 + random.below(bad.len() - 2 * 4096);
+        bad[at] ^= 1 << random.below(8);
+        std::fs::write(&path, &bad).unwrap();
+        let report = report(dir.path());
+        let after = all(dir.path());
+        if after == before {
+            unused += 1;
+            continue;
+        }
+        changed += 1;
+        // That the directory is a copy is a warning, and so is a row of a newer version: both are what a flip may make of
+        // the rows of facts.
+        let warned = report.findings.iter().any(|finding| finding.table == Some("meta"));
+        let is_fact = after[1..] == before[1..] && warned;
+        let differs: Vec<_> =
+            TABLES.iter().zip(after.iter().zip(&before)).filter(|(_, (after, before))| after != before).collect();
+        assert!(is_fact || !report.is_whole(), "round {round}: byte {at}: {differs:?} {:?}", report.findings);
+    }
+    assert!(changed > 50 && unused > 50, "{changed} {unused}");
+}
+
+#[test]
+fn damage_to_the_list_of_free_pages_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    scene(dir.path());
+    std::fs::remove_file(dir.path().join("lock.mdb")).unwrap();
+    let path = dir.path().join("data.mdb");
+    let good = std::fs::read(&path).unwrap();
+    let places: Vec<usize> = {
+        let mut watch = Watch::open(dir.path()).unwrap();
+        let frozen = watch.freeze().unwrap();
+        let view = frozen.view();
+        let mut places = Vec::new();
+        view.free_rows(&mut |row| places.push(usize::try_from(view.offset_of(row).unwrap()).unwrap()));
+        places
+    };
+    assert!(!places.is_empty());
+    for place in &places {
+        let mut bad = good.clone();
+        // The first number of the row.
+        bad[place + 8] ^= 1;
+        std::fs::write(&path, &bad).unwrap();
+        let report = report(dir.path());
+        let at = usize::try_from(report.first_bad().unwrap().offset.unwrap()).unwrap();
+        // That of the row, or of the other one that has the same page now.
+        assert!(places.contains(&at), "{:?}", report.findings);
+    }
+}
+
+#[test]
+fn findings_are_counted_beyond_those_that_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    scene(dir.path());
+    let all = rows(dir.path(), Table::SubjectIndex);
+    write(dir.path(), |txn| all.iter().for_each(|(key, _)| txn.put(Table::SubjectIndex, key, &[9; 8]).unwrap()));
+    let options = VerifyOptions { max_findings: 2, ..VerifyOptions::default() };
+    let report = verify(dir.path(), &options, &mut |_| {}).unwrap();
+    assert_eq!((damage(&report).len(), report.damaged), (2, u64::try_from(all.len()).unwrap()));
+}
