@@ -19,7 +19,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use, \
-4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof does not hold, \
+4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof or an import does not hold, \
 9 verified and damaged, 130 interrupted.";
 
 /// Options that every subcommand takes, before its name or after it.
@@ -61,12 +61,12 @@ pub enum Command {
     Prove(ProveArgs),
     /// Check a proof with nothing but its author's public key, and print what it proves
     CheckProof(CheckProofArgs),
-    /// Look at every byte of the data directory that matters, beside a running node too, and change nothing
-    Verify(VerifyArgs),
     /// Write a subject, with all that shows whose events they are, to standard output
     Export(ExportArgs),
     /// Take what `export` has written into the data directory, once it is verified
     Import(ImportArgs),
+    /// Look at every byte of the data directory that matters, beside a running node too, and change nothing
+    Verify(VerifyArgs),
 }
 
 /// Arguments of `id`.
