@@ -34,12 +34,30 @@ pub(crate) struct Prover {
     heads: HashMap<XaeroID, KnownHead>,
 }
 
+/// The prover of those who ask for one proof after the other, between two of them. Whoever finds it taken makes another.
+#[derive(Clone, Default)]
+pub(crate) struct KeptProver(Arc<Mutex<Option<Box<Prover>>>>);
+
+impl KeptProver {
+    /// As [`Prover::prove`], by the prover that is kept, or one that is kept from now on.
+    pub(crate) fn prove(&self, dot: Dot, make: impl FnOnce() -> Prover) -> Result<EventProof, Error> {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not within the lock: the signature may be on its way, and others need not wait for it.
+        let kept = lock().take();
+        let mut prover = kept.unwrap_or_else(|| Box::new(make()));
+        let proof = prover.prove(dot);
+        *lock() = Some(prover);
+        proof
+    }
+}
+
 impl Prover {
     pub(crate) fn new(engine: Weak<Engine>, log: Arc<SubjectLog>) -> Self {
         Self { engine, log, heads: HashMap::new() }
     }
 
-    /// The proof of this event, under its author's newest signed head. Waits for a signature that is on its way.
+    /// The proof of this event, under the newest of its author's signed heads that was asked for. Waits for a signature that
+    /// is on its way, where none covers the event.
     ///
     /// # Errors
     /// [`Error::NoSuchEvent`], [`Error::Unsigned`] where no signed head covers the event and none will, or what is wrong

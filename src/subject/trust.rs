@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{engine::Engine, error::Error, handle::Subject, prover::Prover};
+use super::{core::Running, engine::Engine, error::Error, handle::Subject, prover::Prover};
 use crate::{
     actors::{
         committer::writer::{Batch, Outcome},
@@ -75,8 +75,12 @@ impl Subject {
     /// [`Error::NoSuchEvent`]; [`Error::Unsigned`] where nothing here shows that the author signed it; otherwise as
     /// [`signed_head`](Self::signed_head).
     pub fn prove(&self, author: XaeroID, seq: u64) -> Result<EventProof, Error> {
+        let dot = Dot::new(author, seq);
+        if let Some(Running { source, prover, .. }) = self.core().and_then(|core| core.running()) {
+            return prover.prove(dot, || Prover::new(source.engine, source.log));
+        }
         let (engine, log) = self.log()?;
-        Prover::new(Arc::downgrade(&engine), log).prove(Dot::new(author, seq))
+        Prover::new(Arc::downgrade(&engine), log).prove(dot)
     }
 
     /// How many events each author has in the subject's log here, with the root over them; by author, ascending.
