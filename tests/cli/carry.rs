@@ -34,7 +34,7 @@ fn a_subject_goes_from_machine_to_machine() {
     let line = &done.json()[0];
     let mut fields: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
-    let expected = "authors duplicates imported_root name new retracted root subject waiting";
+    let expected = "authors duplicates forks imported_root name new retracted root subject waiting";
     assert_eq!(fields, expected.split(' ').collect::<Vec<_>>());
     assert_eq!((&line["name"], &line["new"], &line["authors"]), (&Value::from("s"), &100.into(), &1.into()));
     assert_eq!(line["root"], line["imported_root"]);
