@@ -41,7 +41,7 @@ impl Projection for SegmentWriter {
 
     fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Self {
         let engine = &supervisor.engine;
-        Self::new(engine.store.clone(), engine.committer.clone(), incarnation, died)
+        Self::new(&engine.store, engine.committer.clone(), incarnation, died)
     }
 
     fn advance(supervisor: &mut SubjectActor, ctx: &mut Context<SubjectActor>) {
@@ -70,7 +70,7 @@ impl Projection for MmrActor {
     fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Self {
         let engine = &supervisor.engine;
         let log = supervisor.env.log.clone();
-        Self::new(engine.store.clone(), engine.committer.clone(), log, incarnation, died)
+        Self::new(&engine.store, engine.committer.clone(), log, incarnation, died)
     }
 
     fn advance(supervisor: &mut SubjectActor, ctx: &mut Context<SubjectActor>) {
