@@ -6,6 +6,9 @@
 //!
 //! `segment_window` asks for the last hundredth of the time, which the footers lead to; the other side is the whole scan.
 //!
+//! `segment_publish` is how much of the rate of a saturating publisher is left while segments are written, of what it is on
+//! a node that writes none.
+//!
 //! `segment_disk` is bytes on disk for each event, of segments and of the data file, which never gets smaller: so its
 //! length is its largest.
 
@@ -35,14 +38,23 @@ const CALL: usize = 1_000;
 const BUFFER: usize = 256 << 10;
 
 fn main() {
-    if !is_wanted() || !["segment_scan", "segment_window", "segment_disk"].into_iter().any(is_selected) {
+    if !is_wanted() {
         return;
     }
     let events = size(1_000_000, 20_000);
+    if is_selected("segment_publish") {
+        publish(events);
+    }
+    if !["segment_scan", "segment_window", "segment_disk"].into_iter().any(is_selected) {
+        return;
+    }
     let dir = directory();
-    let (elapsed, sealed_at_end) = fill(&dir, events);
-    let node = open(dir.path());
+    let (elapsed, sealed_at_end) = fill(&dir, events, segment_bytes());
+    let start = Instant::now();
+    let node = open(dir.path(), segment_bytes());
     let subject = node.subject("bench/segments");
+    assert_eq!(subject.count().expect("a log"), events as u64);
+    let reopened = start.elapsed();
     let files = files(dir.path());
     let sealed = sealed(&files);
     if is_selected("segment_scan") {
@@ -53,18 +65,22 @@ fn main() {
     }
     drop((subject, node));
     if is_selected("segment_disk") {
-        disk(dir.path(), events, elapsed, sealed_at_end);
+        disk(dir.path(), events, elapsed, sealed_at_end, reopened);
     }
 }
 
-fn open(dir: &Path) -> Node {
-    let segment = size(64 << 20, 1 << 20) as u64;
-    Node::builder().data_dir(dir).map_size(MAP_SIZE as u64).segment_bytes(segment).build().expect("a node")
+fn segment_bytes() -> u64 {
+    size(32 << 20, 1 << 20) as u64
+}
+
+fn open(dir: &Path, segment_bytes: u64) -> Node {
+    let node = Node::builder().data_dir(dir).map_size(MAP_SIZE as u64).segment_bytes(segment_bytes).build();
+    node.expect("a node")
 }
 
 /// Publishes so many events, as fast as that goes, and waits until all that is due is sealed.
-fn fill(dir: &TempDir, events: usize) -> (Duration, u64) {
-    let node = open(dir.path());
+fn fill(dir: &TempDir, events: usize, segment_bytes: u64) -> (Duration, u64) {
+    let node = open(dir.path(), segment_bytes);
     let subject = node.subject("bench/segments");
     let handle = subject.run().expect("it runs");
     let start = Instant::now();
@@ -90,6 +106,15 @@ fn fill(dir: &TempDir, events: usize) -> (Duration, u64) {
     }
     drop((subject, handle, node));
     (elapsed, sealed_at_end)
+}
+
+fn publish(events: usize) {
+    let mut rounds = Rounds::default();
+    for _ in 0..size(5, 1) {
+        let rate = |segment_bytes| events as f64 / fill(&directory(), events, segment_bytes).0.as_secs_f64();
+        rounds.push(rate(segment_bytes()), rate(u64::MAX));
+    }
+    rounds.figure("segment_publish").unit("events/s").with("events", events as f64).print();
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -180,7 +205,7 @@ fn window(subject: &Subject, events: usize) {
     rounds.figure("segment_window").unit("ms").with("events", events as f64).print();
 }
 
-fn disk(dir: &Path, events: usize, elapsed: Duration, sealed_at_end: u64) {
+fn disk(dir: &Path, events: usize, elapsed: Duration, sealed_at_end: u64, reopened: Duration) {
     let segments: u64 = files(dir).iter().map(|file| file.metadata().expect("a segment").len()).sum();
     let data = dir.join("data.mdb").metadata().expect("the data file").len();
     let each = |bytes: u64| bytes as f64 / events as f64;
@@ -192,7 +217,8 @@ fn disk(dir: &Path, events: usize, elapsed: Duration, sealed_at_end: u64) {
         .with("data_file_mib", data as f64 / (1 << 20) as f64)
         .with("events", events as f64)
         .with("published_per_second", events as f64 / elapsed.as_secs_f64())
-        .with("sealed_while_publishing", sealed_at_end as f64);
+        .with("sealed_while_publishing", sealed_at_end as f64)
+        .with("reopened_ms", reopened.as_secs_f64() * 1e3);
     let env = Environment::new().set_map_size(MAP_SIZE).set_max_dbs(32).open(dir).expect("the environment");
     for table in ["log", "subject_index", "author_index", "heads", "nodes", "signed_heads"] {
         let Ok(db) = env.open_db(Some(table)) else { continue };

@@ -6,8 +6,8 @@ pub use std::{
 };
 
 pub use crate::{
-    Error, Fold, Handle, Node, Notice, Operator, PublishError, Receipt, Reduce, Sort, Subject, Subscription,
-    XaeroEvent, event::*, identity,
+    Delivery, DurableSubscription, Error, Fold, Handle, Node, Notice, Operator, PublishError, Receipt, Reduce, Replay,
+    Sort, Subject, Subscription, XaeroEvent, event::*, identity,
 };
 
 /// rkyv's way from bytes to values, with its error type settled: `rkyv::from_bytes::<Vec<Vec<u8>>, _>(..)` reads what

@@ -386,9 +386,9 @@ fn a_data_file_that_was_emptied_or_deleted_is_refused_and_not_begun_anew() {
 fn a_directory_of_a_newer_version_is_refused_with_the_way_out() {
     let dir = tempfile::tempdir().unwrap();
     with_a_marked_event(dir.path());
-    fs::write(dir.path().join("FORMAT"), "xaeroflux data 2\n").unwrap();
+    fs::write(dir.path().join("FORMAT"), "xaeroflux data 3\n").unwrap();
     let newer =
-        |error: &StorageError| matches!(error, StorageError::NewerFormat { found, known: 1, .. } if found == "2");
+        |error: &StorageError| matches!(error, StorageError::NewerFormat { found, known: 2, .. } if found == "3");
     assert_refused(dir.path(), newer, "upgrade xaeroflux");
 }
 

@@ -63,6 +63,10 @@ pub enum Command {
     CheckProof(CheckProofArgs),
     /// Look at every byte of the data directory that matters, beside a running node too, and change nothing
     Verify(VerifyArgs),
+    /// Write a subject, with all that shows whose events they are, to standard output
+    Export(ExportArgs),
+    /// Take what `export` has written into the data directory, once it is verified
+    Import(ImportArgs),
 }
 
 /// Arguments of `id`.
@@ -151,6 +155,25 @@ pub struct CheckProofArgs {
     /// The author's public key, a file of what `id --export-public` prints
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The subject's name
+    pub subject: String,
+
+    /// Leave out the first N events of the subject here, for one who has these already
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub from: u64,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A file that `export` has written, or - for standard input
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
 }
 
 /// Arguments of `state`.

@@ -138,9 +138,9 @@ impl Engine {
         }
     }
 
-    /// The public key of a writer: of one whose secret is or was here, or of one elsewhere whose events came with it.
+    /// The public key of a writer: of a local identity, of one that was retired here, or one that came with its events.
     pub(crate) fn writer_key(&self, writer: XaeroID) -> Result<Option<PublicKey>, StorageError> {
-        if let Some(key) = self.keyring.writer_key(writer) {
+        if let Some(key) = self.keyring.key_of(writer) {
             return Ok(Some(key));
         }
         let txn = self.store.env.read()?;

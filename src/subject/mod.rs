@@ -7,8 +7,7 @@
 //! * [`run`] makes a subject durable; `supervisor` is the actor that it then is.
 //! * [`replay`] visits events of the log in place, [`read`] resolves it, and neither needs the subject to run.
 //! * [`trust`] is what a log can show to others, [`forks`] what is done about authors who sign two histories. [`ingest`] is
-//!   the door for events made elsewhere.
-//! * [`transfer`] carries a subject from node to node in one file.
+//!   the door for events made elsewhere, and [`transfer`] carries a subject from node to node in one file.
 //! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
 
 pub(crate) mod bell;

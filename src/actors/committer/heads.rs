@@ -166,9 +166,7 @@ impl LogWriter {
             };
             let author = author.author;
             // Nobody signs what may have been put into his mouth.
-            let is_cut = self.subjects.get(&id).is_some_and(|subject| subject.head.cuts.last_valid(author).is_some());
-            let is_wanted =
-                tree.is_unsigned() && !tree.unverified && !is_cut && !self.heads.unsignable.contains(&author);
+            let is_wanted = tree.is_unsigned() && !tree.unverified && !self.heads.unsignable.contains(&author);
             if is_wanted && keyring.can_sign(author) {
                 by_author.entry(author).or_default().push(GrownHead { subject: id, peaks: tree.peaks.clone() });
                 self.heads.signing.insert((id, slot));
@@ -239,7 +237,6 @@ impl LogWriter {
         let (slot, known) = subject.head.author(author);
         let tree = subject.head.tree(slot).map(|(_, tree)| tree);
         known.seq >= length
-            && subject.head.cuts.last_valid(author).is_none()
             && tree.is_some_and(|tree| tree.signed.length < length && !tree.unverified && tree.peaks.len() >= length)
             && !self.heads.unsignable.contains(&author)
             && keyring.can_sign(author)

@@ -171,16 +171,6 @@ impl Keyring {
         Ok(self.entry(self.existing(name)?)?.public.clone())
     }
 
-    /// The public key of this writer, whose secret is here or was retired here.
-    #[must_use]
-    pub fn writer_key(&self, id: XaeroID) -> Option<PublicKey> {
-        if let Ok(entry) = self.entry(id) {
-            return Some(entry.public.clone());
-        }
-        let retired = if self.can_sign(id) { succession::retired_secret(&self.dir, id).ok() } else { None };
-        retired.map(|secret| secret.public_key().clone())
-    }
-
     /// What signs for this writer. The first call for a writer reads its secret key and tries it out.
     ///
     /// # Errors
@@ -195,6 +185,15 @@ impl Keyring {
         let loaded = Arc::new(self.load(&entry)?);
         *signer = Some(Arc::clone(&loaded));
         Ok(loaded)
+    }
+
+    /// The public key of this writer, if its key is here or was retired here.
+    pub fn key_of(&self, id: XaeroID) -> Option<PublicKey> {
+        if let Ok(entry) = self.entry(id) {
+            return Some(entry.public.clone());
+        }
+        let retired = if self.can_sign(id) { succession::retired_secret(&self.dir, id).ok() } else { None };
+        retired.map(|secret| secret.public_key().clone())
     }
 
     /// Whether heads can be signed for this writer here: its key is here, or it was until the directory was copied.

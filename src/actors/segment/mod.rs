@@ -4,10 +4,10 @@
 //! pages, so what is old leaves it for *segments*: files of a range of log positions each, for all subjects, that are
 //! written once, sealed and mapped read-only. They are read at the speed of memory, and backed up by copying.
 //!
-//! * [`layout`] is the bytes, [`sealed`] a segment that is mapped, [`list`] the segments in use.
-//! * [`pager`] moves a range: [`pack`](self) fills blocks, `writer` makes the file. [`store`] knows how much is due and
-//!   whose turn it is; [`actor`] is the subject's child that does it.
-//! * [`recover`](self) is what a start makes of what it finds.
+//! * `layout` is the bytes, `sealed` a segment that is mapped, `list` the segments in use.
+//! * `pager` moves a range: `pack` fills blocks, `writer` makes the file. `store` knows how much is due and whose turn it
+//!   is; `actor` is the subject's child that does it.
+//! * `recover` is what a start makes of what it finds.
 //!
 //! # Invariants
 //!

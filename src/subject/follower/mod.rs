@@ -10,6 +10,9 @@
 //! * `step` is what happens at each turn.
 //! * `options` is what a subscriber may choose.
 //!
+//! The state of a fold that has a name and a version is kept as a snapshot now and then: state and number of events that it
+//! covers in one row, written in one transaction. After a restart the events that it covers are not folded again.
+//!
 //! Pipelines that fold are driven by the subject's batch actor, and hand what they emit to the pool; all others run
 //! on the pool as a whole.
 

@@ -50,18 +50,21 @@ pub(super) enum Feed {
 }
 
 impl LogSource {
-    /// The next events from ordinal `next` on.
+    /// The next events from ordinal `next` on: those before a damaged one, where there are any, and then the error.
     pub(crate) fn read(&self, next: u64) -> Result<Vec<XaeroEvent>, StorageError> {
         let Some(store) = self.store.upgrade() else { return Ok(Vec::new()) };
         let mut events = Vec::new();
         let mut bytes = 0;
         // The user's closures run after the transaction: one that blocks would keep its pages from being reused.
-        store.read(&self.log, next, READ_EVENTS, &mut |stored: Stored<'_>| {
+        let read = store.read(&self.log, next, READ_EVENTS, &mut |stored: Stored<'_>| {
             bytes += stored.record.payload().len();
             events.push(event_of(&stored.record));
             Ok(bytes < READ_BYTES)
-        })?;
-        Ok(events)
+        });
+        match read {
+            Err(error) if events.is_empty() => Err(error),
+            _ => Ok(events),
+        }
     }
 }
 

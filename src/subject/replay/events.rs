@@ -22,21 +22,26 @@ pub struct Events {
     walk: Walk,
     held: VecDeque<XaeroEvent>,
     has_more: bool,
+    /// Told after what was read before it.
+    error: Option<Error>,
 }
 
 impl Events {
     pub(super) const fn new(walk: Walk) -> Self {
-        Self { walk, held: VecDeque::new(), has_more: true }
+        Self { walk, held: VecDeque::new(), has_more: true, error: None }
     }
 
-    fn read(&mut self) -> Result<(), Error> {
+    fn read(&mut self) {
         let (held, mut bytes) = (&mut self.held, 0);
-        self.has_more = self.walk.part(&mut |stored| {
+        let read = self.walk.part(&mut |stored| {
             bytes += stored.record.payload().len();
             held.push_back(event_of(&stored.record));
             held.len() < HELD_EVENTS && bytes < HELD_BYTES
-        })?;
-        Ok(())
+        });
+        (self.has_more, self.error) = match read {
+            Ok(has_more) => (has_more, None),
+            Err(error) => (false, Some(error)),
+        };
     }
 }
 
@@ -45,15 +50,9 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.held.is_empty() && self.has_more {
-            // What was read before a damaged event comes first, and then the same error again.
-            if let Err(error) = self.read()
-                && self.held.is_empty()
-            {
-                self.has_more = false;
-                return Some(Err(error));
-            }
+            self.read();
         }
-        self.held.pop_front().map(Ok)
+        self.held.pop_front().map(Ok).or_else(|| self.error.take().map(Err))
     }
 }
 

@@ -1,9 +1,11 @@
 //! What becomes of the chunks of a bundle once they are proven.
 //!
-//! What the log has already is compared by one root for each author and chunk, not event by event. The rest is handed over
-//! to the subject a few chunks ahead of the disk, so that the next is verified while the last is being synced.
+//! What the log has already is compared id by id. The rest is handed over to the subject a few chunks ahead of the disk, so
+//! that the next is verified while the last is being synced.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
+
+use hashbrown::HashSet;
 
 use super::{
     Progress,
@@ -19,10 +21,11 @@ use crate::{
     subject::{engine::Engine, error::Error, handle::Subject, ingest::IngestReceipt, node::Node, run::Handle},
     wire::{
         bundle::{BundleCheck, BundleLog, CheckedChunk, CheckedRange},
-        fork::ForkHalf,
+        fork::{Cut, ForkEvidence, ForkHalf},
         head::SignedHead,
         id::{Dot, EventId},
-        mmr::{Hash, InclusionProof, Nodes, Peaks, root_at},
+        key::PublicKey,
+        mmr::{Hash, InclusionProof, Nodes, Peaks},
     },
 };
 
@@ -52,6 +55,10 @@ pub(super) struct Arrival {
     /// Handed over, the oldest first.
     sent: VecDeque<Sent>,
     counts: Counts,
+    /// Authors whose logs were cut by this import.
+    forks: Vec<Cut>,
+    /// Places of authors whose history in the bundle is not the one that is here: what is past the cut stays there.
+    parted: HashSet<usize>,
     // The subject runs as long.
     _handle: Handle,
 }
@@ -62,6 +69,13 @@ struct Counts {
     total: u64,
     new: u64,
     duplicates: u64,
+    retracted: u64,
+}
+
+impl Counts {
+    const fn progress(&self) -> Progress {
+        Progress { done: self.new + self.duplicates + self.retracted, total: self.total }
+    }
 }
 
 /// A chunk that was handed over.
@@ -86,7 +100,17 @@ impl Arrival {
             known.push(engine.head(&log, *author, 0)?);
         }
         let counts = Counts { total: check.opening().events, ..Counts::default() };
-        let mut arrival = Self { subject, engine, log, known, sent: VecDeque::new(), counts, _handle: handle };
+        let mut arrival = Self {
+            subject,
+            engine,
+            log,
+            known,
+            sent: VecDeque::new(),
+            counts,
+            forks: Vec::new(),
+            parted: HashSet::new(),
+            _handle: handle,
+        };
         let mut continued = Vec::new();
         for (place, (author, base)) in authors.into_iter().enumerate().filter(|(_, (_, base))| *base > 0) {
             let have = arrival.length(place);
@@ -118,13 +142,19 @@ impl Arrival {
         for range in &chunk.ranges {
             self.compare(check, range)?;
         }
-        let all = chunk.events.len();
+        // Past the cut, only the history that is here is kept whole: with the head that covers it it can be shown to others.
+        let cuts = self.log.cuts();
         let mut batch = ForeignBatch { is_verified: true, ..ForeignBatch::default() };
-        for event in chunk.events.iter().filter(|event| event.dot.seq > self.length(event.log)) {
-            batch.frames.push(event.frame.to_vec());
-            batch.ids.push(event.id);
+        for event in &chunk.events {
+            if cuts.retracts(event.dot) && self.parted.contains(&event.log) {
+                self.counts.retracted += 1;
+            } else if event.dot.seq <= self.length(event.log) {
+                self.counts.duplicates += 1;
+            } else {
+                batch.frames.push(event.frame.to_vec());
+                batch.ids.push(event.id);
+            }
         }
-        self.counts.duplicates += u64::try_from(all - batch.frames.len()).unwrap_or(u64::MAX);
         for range in &chunk.ranges {
             let Some(log) = check.logs().get(range.log) else { continue };
             if range.before.len() == log.base() && !self.engine.keyring.contains(log.author()) {
@@ -142,7 +172,7 @@ impl Arrival {
             let sent = Sent { heads, ..self.hand_over(Arc::new(batch), chunk.ranges)? };
             self.sent.push_back(sent);
         }
-        progress(Progress { done: self.counts.new + self.counts.duplicates, total: self.counts.total });
+        progress(self.counts.progress());
         Ok(())
     }
 
@@ -154,18 +184,21 @@ impl Arrival {
     ) -> Result<ImportSummary, ImportFailure> {
         while !self.sent.is_empty() {
             self.settle()?;
-            progress(Progress { done: self.counts.new + self.counts.duplicates, total: self.counts.total });
+            progress(self.counts.progress());
         }
         let mut waiting = 0;
         for log in check.logs() {
             let here = self.engine.head(&self.log, log.author(), 0)?.author.seq;
-            waiting += log.head().head().length.saturating_sub(here);
+            let counts = self.log.cuts().last_valid(log.author()).unwrap_or(u64::MAX);
+            waiting += log.head().head().length.min(counts).saturating_sub(here);
         }
         Ok(ImportSummary {
             subject: check.opening().subject,
             name: check.opening().name.clone(),
             new: self.counts.new,
             duplicates: self.counts.duplicates,
+            retracted: self.counts.retracted,
+            forks: self.forks.clone(),
             waiting,
             authors: check.logs().len(),
             bundle_root: check.root(),
@@ -182,34 +215,66 @@ impl Arrival {
         (self.counts.new, self.counts.duplicates)
     }
 
-    /// Checks that what is here of an author's log agrees with what the chunk adds to it.
-    fn compare(&self, check: &BundleCheck, range: &CheckedRange) -> Result<(), ImportFailure> {
+    /// Ends an author's log, by evidence that was verified.
+    pub(super) fn cut(&mut self, evidence: ForkEvidence, cut: Cut, key: &PublicKey) -> Result<(), ImportFailure> {
+        if self.log.cuts().last_valid(cut.author).is_some_and(|last| last <= cut.last_valid) {
+            return Ok(());
+        }
+        while !self.sent.is_empty() {
+            self.settle()?;
+        }
+        let forks = vec![(evidence, cut)];
+        let batch = ForeignBatch { forks, keys: vec![key.clone()], ..ForeignBatch::default() };
+        self.hand_over(Arc::new(batch), Vec::new())?.receipt.wait()?;
+        self.forks.retain(|known| known.author != cut.author);
+        self.forks.push(cut);
+        Ok(())
+    }
+
+    /// Checks that what is here of an author's log agrees with what the chunk adds to it. What is past the point where a
+    /// known fork begins counts nowhere, and may differ.
+    ///
+    /// Where it does not, the author has signed two histories, or what is here is not signed. The first ends the author's
+    /// log, and the import goes on around it.
+    fn compare(&mut self, check: &BundleCheck, range: &CheckedRange) -> Result<(), ImportFailure> {
         let (before, after) = (range.before.len(), range.proof.old);
         let shared = after.min(self.length(range.log));
         let Some(log) = check.logs().get(range.log).filter(|_| before < shared) else { return Ok(()) };
-        let count = usize::try_from(shared - before).unwrap_or(usize::MAX);
-        let leaves = range.leaves.get(..count).unwrap_or(&range.leaves);
-        let mut peaks = range.before.clone();
-        peaks.extend(leaves, &mut |_, _, _| {});
-        let txn = self.engine.store.env.read()?;
-        let Some(mut tree) = self.tree(&txn, range.log) else { return Ok(()) };
-        if root_at(&mut tree, shared)? == peaks.root() {
+        if self.parted.contains(&range.log) {
             return Ok(());
         }
-        for (index, there) in (before..).zip(leaves) {
+        let Some((dot, here, there)) = self.first_difference(log, range, before..shared)? else { return Ok(()) };
+        if !self.log.cuts().retracts(dot) {
+            let fork = self.fork(dot, here, there, range, log.head());
+            let Ok(Some(evidence)) = fork.evidence() else { return Err(ImportFailure::Fork(Box::new(fork))) };
+            let cut = evidence.verify(log.key()).map_err(Error::from)?;
+            self.cut(evidence, cut, log.key())?;
+        }
+        self.parted.insert(range.log);
+        Ok(())
+    }
+
+    /// The first place at which what is here is not what the chunk has.
+    fn first_difference(
+        &self,
+        log: &BundleLog,
+        range: &CheckedRange,
+        shared: Range<u64>,
+    ) -> Result<Option<(Dot, EventId, EventId)>, StorageError> {
+        let txn = self.engine.store.env.read()?;
+        let Some(mut tree) = self.tree(&txn, range.log) else { return Ok(None) };
+        for (index, there) in shared.zip(&range.leaves) {
             let here = tree.node(0, index)?;
             if here != *there {
                 let dot = Dot::new(log.author(), index.saturating_add(1));
-                return Err(self.fork(dot, EventId::from(here), EventId::from(*there), range, log.head()));
+                return Ok(Some((dot, EventId::from(here), EventId::from(*there))));
             }
         }
-        // The roots differ and no leaf does: the stored tree is not that of the log.
-        let key = format!("the tree of author {}", log.author());
-        Err(StorageError::DamagedRow { table: "nodes", key }.into())
+        Ok(None)
     }
 
     /// What is to be told of a fork.
-    fn fork(&self, dot: Dot, here: EventId, there: EventId, range: &CheckedRange, head: &SignedHead) -> ImportFailure {
+    fn fork(&self, dot: Dot, here: EventId, there: EventId, range: &CheckedRange, head: &SignedHead) -> ImportFork {
         let index = dot.seq.saturating_sub(1);
         let inclusion = InclusionProof::prolonged(&range.before, &range.leaves, &range.proof, index);
         let theirs = inclusion.map(|inclusion| ForkHalf::new(there, inclusion, head.clone()));
@@ -217,7 +282,7 @@ impl Arrival {
             tracing::warn!(%error, "what is here of a fork cannot be proven");
             None
         });
-        ImportFailure::Fork(Box::new(ImportFork { dot, here, there, ours, theirs }))
+        ImportFork { dot, here, there, ours, theirs }
     }
 
     /// That the author has signed the event that is here.
@@ -290,7 +355,8 @@ impl Arrival {
                 IngestOutcome::Stored(_) | IngestOutcome::Waiting { .. } | IngestOutcome::Held { .. } => {
                     self.counts.new += 1;
                 }
-                IngestOutcome::Duplicate(_) | IngestOutcome::Retracted(_) => self.counts.duplicates += 1,
+                IngestOutcome::Duplicate(_) => self.counts.duplicates += 1,
+                IngestOutcome::Retracted(_) => self.counts.retracted += 1,
                 // The events after it miss it: the first refusal says why.
                 IngestOutcome::Refused(refusal) => {
                     failure.get_or_insert(refusal);
@@ -302,7 +368,9 @@ impl Arrival {
             Some(IngestRefusal::Fork { dot, here, there }) => {
                 let of_author = |(_, head): &(&CheckedRange, &SignedHead)| head.head().author == dot.author;
                 match ranges.iter().zip(heads).find(of_author) {
-                    Some((range, head)) => Err(self.fork(*dot, *here, *there, range, head)),
+                    Some((range, head)) => {
+                        Err(ImportFailure::Fork(Box::new(self.fork(*dot, *here, *there, range, head))))
+                    }
                     None => {
                         let (dot, here, there) = (*dot, *here, *there);
                         let fork = ImportFork { dot, here, there, ours: None, theirs: None };

@@ -85,7 +85,7 @@ impl From<io::Error> for ExportError {
 pub struct ImportError {
     /// Why it ended.
     #[source]
-    pub failure: ImportFailure,
+    pub failure: Box<ImportFailure>,
     /// Events that it has brought before: verified, durable, and in the log for good.
     pub new: u64,
     /// Events before that were in the log already.
