@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::{
-    log,
+    compare,
     report::{Finding, Findings, VerifyReport, remedy},
     state::{SubjectState, Subjects},
 };
@@ -72,7 +72,7 @@ impl<'v> Heads<'_, 'v> {
                 let what = format!("the head says {} events, and the log has {}", head.count, state.head.count);
                 self.findings.add(named(damage(&what)));
             } else if state.compared != Some(head.count) && head.count == state.head.count {
-                log::compare(self.view, state, &head, self.findings);
+                compare::head(self.view, state, &head, self.findings);
             }
             let id = state.id;
             for (_, author, tree) in head.authors() {

@@ -6,11 +6,13 @@
 //!
 //! * `report` is what is said: findings with their places, and the ways out.
 //! * `file` are the pages of the data file.
-//! * `log` is the walk along the log, first through its `segments`, then its table; `state` is what it has come to.
+//! * `log` is the walk along the log, first through its `segments`, then its table; `state` is what it has come to, and
+//!   `compare` holds that against the rows that say the same.
 //! * `rows` are the rows beside the log, `heads` those that are signed.
 //!
 //! What is wrong is reported once, where it lies. What cannot be compared because of it is left out.
 
+mod compare;
 mod file;
 mod heads;
 mod log;
@@ -41,10 +43,12 @@ use crate::{
         keyring::inspect,
         storage::{
             StorageError,
-            frozen::{View, Watch},
+            frozen::View,
             home, keys,
             lmdb::{Reads, Table},
-            lock, preflight,
+            lock,
+            onlooker::Watch,
+            preflight,
         },
     },
     wire::{
