@@ -335,6 +335,20 @@ fn an_author_who_signed_two_histories_is_found_out_and_the_rest_comes_in() {
     drop(handle);
 }
 
+#[test]
+fn what_was_imported_verifies_on_disk() {
+    let origin = Origin::new(5_000);
+    let dir = tempfile::tempdir().unwrap();
+    let there = Node::builder().data_dir(dir.path()).build().unwrap();
+    // In two pieces, of which the first was cut short.
+    let bundle = origin.export();
+    there.import(&bundle[..bundle.len() * 9 / 10], |_| {}).unwrap_err();
+    there.import(&bundle[..], |_| {}).unwrap();
+    drop(there);
+    let report = xaeroflux::verify(dir.path(), &xaeroflux::VerifyOptions::default(), &mut |_| {}).unwrap();
+    assert!(report.is_whole(), "{:?}", report.findings);
+}
+
 /// Gives a byte at a time, as a slow pipe may.
 struct Dripping<'a>(&'a [u8]);
 
