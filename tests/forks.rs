@@ -288,6 +288,31 @@ fn bundles_carry_a_fork_from_replica_to_replica_until_all_agree() {
 }
 
 #[test]
+fn what_waits_past_the_end_of_its_authors_log_is_let_go_and_leaves_no_gap() {
+    let world = World::new();
+    let dir = tempfile::tempdir().unwrap();
+    let frames = &world.histories[0].frames;
+    for round in 0..2 {
+        let node = Node::builder().data_dir(dir.path()).clock(|| START_MS + 1_000_000).build().unwrap();
+        let votes = node.subject("votes");
+        let _handle = votes.run().unwrap();
+        if round == 0 {
+            let outcomes = votes.ingest([&frames[..2], &frames[4..]].concat()).unwrap().wait().unwrap();
+            assert!(matches!(outcomes[2], IngestOutcome::Waiting { .. }), "{outcomes:?}");
+            votes.accept_fork(world.evidence(0, 1, 4), &world.key).unwrap();
+        }
+        assert_eq!(votes.count().unwrap(), 2 + round);
+        // What counts is still taken, in its place.
+        let outcomes = votes.ingest(frames[2..].to_vec()).unwrap().wait().unwrap();
+        let third = Dot::new(world.liar, 3);
+        let expected = if round == 0 { IngestOutcome::Stored(third) } else { IngestOutcome::Duplicate(third) };
+        let retracted = [4, 5].map(|seq| IngestOutcome::Retracted(Dot::new(world.liar, seq)));
+        assert_eq!(outcomes, [&[expected][..], &retracted].concat());
+        assert_eq!(votes.authors().unwrap()[0].1, 3);
+    }
+}
+
+#[test]
 fn evidence_that_does_not_hold_changes_nothing() {
     let world = World::new();
     let replica = Replica::new();
