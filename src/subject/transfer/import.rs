@@ -54,7 +54,7 @@ impl Node {
     /// Nothing enters the log before it is shown to be its author's, in its place. After an error the events before it stay,
     /// and importing the whole bundle later goes on from there; what is here already is compared, and not stored again.
     ///
-    /// The subject runs meanwhile. Holds a few chunks of some 4 MiB in memory, and key and head of each author.
+    /// The subject runs meanwhile. Holds five chunks of 4 MiB at most in memory, and key and head of each author.
     ///
     /// # Errors
     /// [`ImportFailure::Bundle`] says what is wrong with the bundle and where, [`ImportFailure::Fork`] that the log here has
