@@ -166,6 +166,12 @@ impl LogWalk {
             }
         };
         self.next = Some(block.end());
+        // A length that is damaged shows in nothing else: no reader asks for what is behind the last entry.
+        if block.length_up_to(block.end().saturating_sub(1)).is_ok_and(|length| length != value.len()) {
+            let what = "a block of the log is longer than its entries";
+            let finding = Finding::damage(what, remedy::RESTORE).positions(first, block.end().saturating_sub(1));
+            findings.add(source.at(finding, first, value));
+        }
         let mut part: Vec<Read<'v>> = Vec::with_capacity(PART_EVENTS);
         for position in first..block.end() {
             let entry = block.entry(position);

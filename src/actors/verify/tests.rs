@@ -326,9 +326,15 @@ fn no_flip_in_the_data_file_that_changes_what_is_read_goes_unnoticed() {
         // the rows of facts.
         let warned = report.findings.iter().any(|finding| finding.table == Some("meta"));
         let is_fact = after[1..] == before[1..] && warned;
-        let differs: Vec<_> =
-            TABLES.iter().zip(after.iter().zip(&before)).filter(|(_, (after, before))| after != before).collect();
-        assert!(is_fact || !report.is_whole(), "round {round}: byte {at}: {differs:?} {:?}", report.findings);
+        let differs: Vec<&str> = TABLES
+            .iter()
+            .zip(after.iter().zip(&before))
+            .filter_map(|((_, name), (after, before))| (after != before).then_some(*name))
+            .collect();
+        // The key of a fold's state is a hash of the fold's name, which is nowhere else: such a state is nobody's.
+        let is_nobodys =
+            differs == ["snapshots"] && after[8].len() == before[8].len() && after[8][0].1 == before[8][0].1;
+        assert!(is_fact || is_nobodys || !report.is_whole(), "round {round}: byte {at}: {differs:?}");
     }
     assert!(changed > 50 && unused > 50, "{changed} {unused}");
 }
