@@ -45,8 +45,8 @@ pub(crate) const PEER: u64 = u64::MAX;
 pub(crate) struct Heads {
     /// Trees that have grown since they were last part of a job.
     grown: HashSet<(SubjectId, u32)>,
-    /// Trees that are part of the job that is on its way.
-    signing: HashSet<(SubjectId, u32)>,
+    /// Trees that are part of the job that is on its way, and whose they are.
+    signing: HashMap<(SubjectId, u32), XaeroID>,
     /// Whether a job is on its way.
     busy: bool,
     /// Batches that are signed and not stored.
@@ -68,7 +68,7 @@ impl Heads {
     /// What is on its way is to be signed again.
     pub(crate) fn forget_job(&mut self) {
         self.busy = false;
-        self.grown.extend(self.signing.drain());
+        self.grown.extend(self.signing.drain().map(|(tree, _)| tree));
     }
 
     /// Notes that a tree has grown.
@@ -78,25 +78,28 @@ impl Heads {
 
     /// Whether this tree waits for its signature.
     pub(super) fn is_open(&self, subject: SubjectId, slot: u32) -> bool {
-        self.grown.contains(&(subject, slot)) || self.signing.contains(&(subject, slot))
+        self.grown.contains(&(subject, slot)) || self.signing.contains_key(&(subject, slot))
     }
 
     /// Takes the answer to a job of this epoch.
     pub(super) fn take(&mut self, done: Done) {
         self.busy = false;
-        self.ready.extend(done.batches);
         for (author, reason) in done.failed {
             tracing::error!(%author, reason, "the heads of an author cannot be signed: its events cannot be proven");
             self.unsignable.insert(author);
         }
-        let signed: HashSet<SubjectId> =
-            self.ready.iter().flat_map(|batch| batch.heads().iter().map(|head| head.subject)).collect();
+        let signed: HashSet<(SubjectId, XaeroID)> = done
+            .batches
+            .iter()
+            .flat_map(|batch| batch.heads().iter().map(|head| (head.subject, head.author)))
+            .collect();
         // What a job did not bring back is part of the next one.
-        for (subject, slot) in std::mem::take(&mut self.signing) {
-            if !signed.contains(&subject) {
+        for ((subject, slot), author) in self.signing.drain() {
+            if !signed.contains(&(subject, author)) {
                 self.grown.insert((subject, slot));
             }
         }
+        self.ready.extend(done.batches);
     }
 }
 
@@ -139,8 +142,8 @@ impl LogWriter {
         let tree = subject.head.tree(slot).map(|(_, tree)| tree.clone()).unwrap_or_default();
         let ready = self.heads.ready.iter().rev().find_map(|batch| find(batch, id, author));
         let signed = match ready {
-            Some(head) => Some(head),
-            None => stored_head(txn, number, slot, (id, author), tree.signed)?,
+            Some(head) if head.head().length > tree.signed.length => Some(head),
+            _ => stored_head(txn, number, slot, (id, author), tree.signed)?,
         };
         Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed })
     }
@@ -169,7 +172,7 @@ impl LogWriter {
             let is_wanted = tree.is_unsigned() && !tree.unverified && !self.heads.unsignable.contains(&author);
             if is_wanted && keyring.can_sign(author) {
                 by_author.entry(author).or_default().push(GrownHead { subject: id, peaks: tree.peaks.clone() });
-                self.heads.signing.insert((id, slot));
+                self.heads.signing.insert((id, slot), author);
             }
         }
         self.heads.busy = !by_author.is_empty();
@@ -242,6 +245,16 @@ impl LogWriter {
             && keyring.can_sign(author)
     }
 
+    /// Has a log signed that [may be](Self::may_be_signed): the key of its author may have come after its events.
+    pub(super) fn want_signed(&mut self, id: SubjectId, author: XaeroID) {
+        if let Some(subject) = self.subjects.get(&id) {
+            let (slot, _) = subject.head.author(author);
+            if !self.heads.is_open(id, slot) {
+                self.heads.grew(id, slot);
+            }
+        }
+    }
+
     /// Puts the signatures that are ready into the transaction, and takes out those that nothing refers to any more.
     pub(crate) fn store_signed(&mut self, txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
         let mut dead = Vec::new();
@@ -294,7 +307,7 @@ impl LogWriter {
             txn.put(Table::SignedHeads, &live_key(number), &checked(&live.to_le_bytes()))?;
         }
         txn.put(Table::Meta, BATCHES_KEY, &checked(&self.heads.next.to_le_bytes()))?;
-        let open = self.heads.grown.iter().chain(&self.heads.signing).map(|(id, _)| *id);
+        let open = self.heads.grown.iter().chain(self.heads.signing.keys()).map(|(id, _)| *id);
         let open = open.chain(self.heads.ready.iter().flat_map(|batch| batch.heads().iter().map(|head| head.subject)));
         let mut numbers: Vec<SubjectNumber> =
             open.filter_map(|id| self.subjects.get(&id).map(|subject| subject.head.number)).collect();
@@ -332,18 +345,9 @@ impl LogWriter {
                 self.load(txn, SubjectId::from(*id.ok_or_else(|| damaged("subjects", key))?))?;
             }
         }
-        for subject in self.subjects.values_mut() {
-            let number = subject.head.number;
-            let slots: Vec<(u32, u64)> =
-                subject.head.authors().map(|(slot, _, tree)| (slot, tree.signed.length)).collect();
-            for (slot, known) in slots {
-                let row = txn.get(Table::PeerHeads, &keys::author(number, slot))?;
-                let head = row.and_then(unchecked).and_then(|row| SignedHead::decode(row).ok());
-                if let Some(length) = head.map(|head| head.head().length).filter(|length| *length > known) {
-                    subject.head.sign(slot, Signed { length, batch: PEER });
-                }
-            }
-        }
+        // An author may have been unknown when the subject was loaded, before the log was replayed.
+        let loaded: Vec<SubjectId> = self.subjects.keys().copied().collect();
+        loaded.into_iter().try_for_each(|id| self.take_peer_heads(txn, id))?;
         for (id, subject) in &self.subjects {
             for (slot, author, tree) in subject.head.authors() {
                 if tree.is_unsigned() && self.keyring.as_ref().is_some_and(|keys| keys.can_sign(author.author)) {
@@ -352,6 +356,29 @@ impl LogWriter {
             }
         }
         Ok(())
+    }
+
+    /// Has the trees of a subject refer to heads from elsewhere that are newer than the subject's row: they are stored at
+    /// once, and the row with the next checkpoint, before which the process may have ended.
+    pub(super) fn take_peer_heads(&mut self, txn: &impl Reads, id: SubjectId) -> Result<(), StorageError> {
+        let Some(subject) = self.subjects.get_mut(&id) else { return Ok(()) };
+        let number = subject.head.number;
+        let mut replaced = Vec::new();
+        txn.scan(Table::PeerHeads, &number.key(), &mut |key, row| {
+            let Some(slot) = keys::author_of(number, key) else { return Ok(false) };
+            let head = unchecked(row).and_then(|row| SignedHead::decode(row).ok());
+            let known = subject.head.tree(slot).map(|(_, tree)| tree.signed);
+            if let (Some(head), Some(known)) = (head, known)
+                && head.head().length > known.length
+            {
+                subject.head.sign(slot, Signed { length: head.head().length, batch: PEER });
+                subject.dirty = true;
+                replaced.push(known);
+            }
+            Ok(true)
+        })?;
+        // A batch that this leaves without trees was taken out when the head was stored.
+        replaced.into_iter().try_for_each(|old| self.count_down(txn, old).map(drop))
     }
 }
 
