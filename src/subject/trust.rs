@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{core::Running, engine::Engine, error::Error, handle::Subject, prover::Prover};
 use crate::{
     actors::{
-        committer::writer::{Batch, Outcome},
+        committer::submission::{Batch, Outcome},
         storage::open::SubjectLog,
     },
     wire::{

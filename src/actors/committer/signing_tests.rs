@@ -5,7 +5,7 @@ use std::{sync::mpsc, time::Duration};
 use super::{tests::*, *};
 use crate::{
     actors::{
-        committer::{heads::KnownHead, writer::ForeignBatch},
+        committer::{heads::KnownHead, submission::ForeignBatch},
         fault::{Action, arm},
         signing::thread::Job,
         storage::open::SubjectLog,
