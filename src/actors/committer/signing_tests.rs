@@ -7,7 +7,7 @@ use crate::{
     actors::{
         committer::{heads::KnownHead, submission::ForeignBatch},
         fault::{Action, arm},
-        signing::thread::Job,
+        signing::thread::{Job, sign},
         storage::open::SubjectLog,
     },
     wire::{
