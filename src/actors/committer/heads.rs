@@ -45,8 +45,8 @@ pub(crate) const PEER: u64 = u64::MAX;
 pub(crate) struct Heads {
     /// Trees that have grown since they were last part of a job.
     grown: HashSet<(SubjectId, u32)>,
-    /// Trees that are part of the job that is on its way.
-    signing: HashSet<(SubjectId, u32)>,
+    /// Trees that are part of the job that is on its way, and whose they are.
+    signing: HashMap<(SubjectId, u32), XaeroID>,
     /// Whether a job is on its way.
     busy: bool,
     /// Batches that are signed and not stored.
@@ -70,7 +70,7 @@ impl Heads {
     /// What is on its way is to be signed again.
     pub(crate) fn forget_job(&mut self) {
         self.busy = false;
-        self.grown.extend(self.signing.drain());
+        self.grown.extend(self.signing.drain().map(|(tree, _)| tree));
     }
 
     /// Notes that a tree has grown.
@@ -80,7 +80,7 @@ impl Heads {
 
     /// Whether this tree waits for its signature.
     pub(super) fn is_open(&self, subject: SubjectId, slot: u32) -> bool {
-        self.grown.contains(&(subject, slot)) || self.signing.contains(&(subject, slot))
+        self.grown.contains(&(subject, slot)) || self.signing.contains_key(&(subject, slot))
     }
 
     /// Takes the answer to a job of this epoch.
@@ -90,15 +90,18 @@ impl Heads {
             tracing::error!(%author, reason, "the heads of an author cannot be signed: its events cannot be proven");
             self.unsignable.insert(author);
         }
-        let signed: HashSet<SubjectId> =
-            done.batches.iter().flat_map(|batch| batch.heads().iter().map(|head| head.subject)).collect();
-        self.ready.extend(done.batches);
+        let signed: HashSet<(SubjectId, XaeroID)> = done
+            .batches
+            .iter()
+            .flat_map(|batch| batch.heads().iter().map(|head| (head.subject, head.author)))
+            .collect();
         // What a job did not bring back is part of the next one.
-        for (subject, slot) in std::mem::take(&mut self.signing) {
-            if !signed.contains(&subject) {
+        for ((subject, slot), author) in self.signing.drain() {
+            if !signed.contains(&(subject, author)) {
                 self.grown.insert((subject, slot));
             }
         }
+        self.ready.extend(done.batches);
     }
 }
 
@@ -141,10 +144,10 @@ impl LogWriter {
         let tree = subject.head.tree(slot).map(|(_, tree)| tree.clone()).unwrap_or_default();
         let ready = self.heads.ready.iter().rev().find_map(|batch| find(batch, id, author));
         let signed = match ready {
-            Some(head) => Some(head),
-            None if tree.signed.length == 0 => None,
-            None if tree.signed.batch == PEER => Some(peer_head(txn, number, slot)?),
-            None => {
+            Some(head) if head.head().length > tree.signed.length => Some(head),
+            _ if tree.signed.length == 0 => None,
+            _ if tree.signed.batch == PEER => Some(peer_head(txn, number, slot)?),
+            _ => {
                 let batch = tree.signed.batch;
                 let head = find(self.heads.read.get(txn, batch)?, id, author);
                 Some(head.ok_or_else(|| damaged("signed heads", &batch.to_be_bytes()))?)
@@ -174,12 +177,10 @@ impl LogWriter {
             };
             let author = author.author;
             // Nobody signs what may have been put into his mouth.
-            let is_cut = self.subjects.get(&id).is_some_and(|subject| subject.head.cuts.last_valid(author).is_some());
-            let is_wanted =
-                tree.is_unsigned() && !tree.unverified && !is_cut && !self.heads.unsignable.contains(&author);
+            let is_wanted = tree.is_unsigned() && !tree.unverified && !self.heads.unsignable.contains(&author);
             if is_wanted && keyring.can_sign(author) {
                 by_author.entry(author).or_default().push(GrownHead { subject: id, peaks: tree.peaks.clone() });
-                self.heads.signing.insert((id, slot));
+                self.heads.signing.insert((id, slot), author);
             }
         }
         self.heads.busy = !by_author.is_empty();
@@ -247,10 +248,19 @@ impl LogWriter {
         let (slot, known) = subject.head.author(author);
         let tree = subject.head.tree(slot).map(|(_, tree)| tree);
         known.seq >= length
-            && subject.head.cuts.last_valid(author).is_none()
             && tree.is_some_and(|tree| tree.signed.length < length && !tree.unverified && tree.peaks.len() >= length)
             && !self.heads.unsignable.contains(&author)
             && keyring.can_sign(author)
+    }
+
+    /// Has a log signed that [may be](Self::may_be_signed): the key of its author may have come after its events.
+    pub(super) fn want_signed(&mut self, id: SubjectId, author: XaeroID) {
+        if let Some(subject) = self.subjects.get(&id) {
+            let (slot, _) = subject.head.author(author);
+            if !self.heads.is_open(id, slot) {
+                self.heads.grew(id, slot);
+            }
+        }
     }
 
     /// Puts the signatures that are ready into the transaction, and takes out those that nothing refers to any more.
@@ -305,7 +315,7 @@ impl LogWriter {
             txn.put(Table::SignedHeads, &live_key(number), &checked(&live.to_le_bytes()))?;
         }
         txn.put(Table::Meta, BATCHES_KEY, &checked(&self.heads.next.to_le_bytes()))?;
-        let open = self.heads.grown.iter().chain(&self.heads.signing).map(|(id, _)| *id);
+        let open = self.heads.grown.iter().chain(self.heads.signing.keys()).map(|(id, _)| *id);
         let open = open.chain(self.heads.ready.iter().flat_map(|batch| batch.heads().iter().map(|head| head.subject)));
         let mut numbers: Vec<SubjectNumber> =
             open.filter_map(|id| self.subjects.get(&id).map(|subject| subject.head.number)).collect();
@@ -343,18 +353,9 @@ impl LogWriter {
                 self.load(txn, SubjectId::from(*id.ok_or_else(|| damaged("subjects", key))?))?;
             }
         }
-        for subject in self.subjects.values_mut() {
-            let number = subject.head.number;
-            let slots: Vec<(u32, u64)> =
-                subject.head.authors().map(|(slot, _, tree)| (slot, tree.signed.length)).collect();
-            for (slot, known) in slots {
-                let row = txn.get(Table::PeerHeads, &keys::author(number, slot))?;
-                let head = row.and_then(unchecked).and_then(|row| SignedHead::decode(row).ok());
-                if let Some(length) = head.map(|head| head.head().length).filter(|length| *length > known) {
-                    subject.head.sign(slot, Signed { length, batch: PEER });
-                }
-            }
-        }
+        // An author may have been unknown when the subject was loaded, before the log was replayed.
+        let loaded: Vec<SubjectId> = self.subjects.keys().copied().collect();
+        loaded.into_iter().try_for_each(|id| self.take_peer_heads(txn, id))?;
         for (id, subject) in &self.subjects {
             for (slot, author, tree) in subject.head.authors() {
                 if tree.is_unsigned() && self.keyring.as_ref().is_some_and(|keys| keys.can_sign(author.author)) {
@@ -363,6 +364,29 @@ impl LogWriter {
             }
         }
         Ok(())
+    }
+
+    /// Has the trees of a subject refer to heads from elsewhere that are newer than the subject's row: they are stored at
+    /// once, and the row with the next checkpoint, before which the process may have ended.
+    pub(super) fn take_peer_heads(&mut self, txn: &impl Reads, id: SubjectId) -> Result<(), StorageError> {
+        let Some(subject) = self.subjects.get_mut(&id) else { return Ok(()) };
+        let number = subject.head.number;
+        let mut replaced = Vec::new();
+        txn.scan(Table::PeerHeads, &number.key(), &mut |key, row| {
+            let Some(slot) = keys::author_of(number, key) else { return Ok(false) };
+            let head = unchecked(row).and_then(|row| SignedHead::decode(row).ok());
+            let known = subject.head.tree(slot).map(|(_, tree)| tree.signed);
+            if let (Some(head), Some(known)) = (head, known)
+                && head.head().length > known.length
+            {
+                subject.head.sign(slot, Signed { length: head.head().length, batch: PEER });
+                subject.dirty = true;
+                replaced.push(known);
+            }
+            Ok(true)
+        })?;
+        // A batch that this leaves without trees was taken out when the head was stored.
+        replaced.into_iter().try_for_each(|old| self.count_down(txn, old).map(drop))
     }
 }
 

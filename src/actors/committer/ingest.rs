@@ -134,15 +134,22 @@ impl Arrival {
         Self { dot: record.dot(), clock: record.clock(), deps: record.deps().collect() }
     }
 
+    /// The author's event before this one.
+    fn previous(&self) -> Option<Dot> {
+        let seq = self.dot.seq.checked_sub(1).filter(|seq| *seq > 0)?;
+        Some(Dot::new(self.dot.author, seq))
+    }
+
     /// All events that must be in the log before this one.
     fn causes(&self) -> impl Iterator<Item = Dot> + '_ {
-        let previous = self.dot.seq.checked_sub(1).filter(|seq| *seq > 0);
-        previous.map(|seq| Dot::new(self.dot.author, seq)).into_iter().chain(self.deps.iter().copied())
+        self.previous().into_iter().chain(self.deps.iter().copied())
     }
 
     /// What it must wait for, if anything.
     fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
-        if let Some(missing) = self.causes().find(|cause| !head.satisfies(*cause)) {
+        // An author's log has no gaps, not even where it counts no more: its tree and its index go by the numbers.
+        let previous = self.previous().filter(|previous| !head.has(*previous));
+        if let Some(missing) = previous.or_else(|| self.deps.iter().copied().find(|cause| !head.satisfies(*cause))) {
             return Some(Awaits::Cause(missing));
         }
         let enters = self.clock.millis().saturating_sub(MAX_CLOCK_AHEAD_MS);
@@ -307,20 +314,22 @@ impl LogWriter {
                 return Ok(false);
             }
         };
-        let already = subject.head.has(dot);
-        let awaits = arrival.awaits(&subject.head, now_ms).filter(|_| !already);
+        let is_verified = frame.get(length..) == Some(&[1]);
+        // What counts for nothing is not stored, unless a signed head covers it: here as where it comes.
+        let is_over = subject.head.has(dot) || (subject.head.cuts.retracts(dot) && !is_verified);
+        let awaits = arrival.awaits(&subject.head, now_ms).filter(|_| !is_over);
         if let Some(awaits) = awaits {
             if let Some(subject) = self.subjects.get_mut(&id) {
                 subject.waiting.insert(dot, frame.len(), awaits);
             }
             return Ok(false);
         }
-        let wrong_clock = if already { None } else { self.cause_above(txn, id, &arrival)? };
+        let wrong_clock = if is_over { None } else { self.cause_above(txn, id, &arrival)? };
         txn.delete(Table::Pending, &key)?;
         if let Some(subject) = self.subjects.get_mut(&id) {
             subject.waiting.remove(dot);
         }
-        if already {
+        if is_over {
             return Ok(false);
         }
         if let Some(cause) = wrong_clock {
@@ -328,9 +337,8 @@ impl LogWriter {
             return Ok(false);
         }
         self.touch_known(id);
-        let (bytes, mark) = frame.split_at_checked(length).unwrap_or((&frame, &[]));
+        let bytes = frame.get(..length).unwrap_or(&frame);
         let Arrival { clock, deps, .. } = &arrival;
-        let is_verified = mark == [1];
         self.append_frame(txn, id, Frame { dot, clock: *clock, deps, bytes, event, is_verified })?;
         Ok(true)
     }

@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-const NOW_MS: u64 = 1_700_000_000_000;
+pub(super) const NOW_MS: u64 = 1_700_000_000_000;
 
 const MAP_SIZE: usize = 64 << 20;
 
@@ -39,14 +39,14 @@ fn foreign(frames: Vec<Vec<u8>>) -> Batch {
     Batch::Foreign(Arc::new(ForeignBatch { frames, ..ForeignBatch::default() }))
 }
 
-struct World {
-    wall: Arc<AtomicU64>,
-    committer: Loop,
-    dir: tempfile::TempDir,
+pub(super) struct World {
+    pub(super) wall: Arc<AtomicU64>,
+    pub(super) committer: Loop,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let wall = Arc::new(AtomicU64::new(NOW_MS));
         let committer = Self::open(&dir, &wall, MAP_SIZE);
@@ -74,18 +74,18 @@ impl World {
     }
 
     /// As after a crash: nothing is written on the way out.
-    fn restart(self) -> Self {
+    pub(super) fn restart(self) -> Self {
         let Self { wall, committer, dir } = self;
         drop(committer);
         let committer = Self::open(&dir, &wall, MAP_SIZE);
         Self { wall, committer, dir }
     }
 
-    fn log(&self, subject: u8) -> Arc<SubjectLog> {
+    pub(super) fn log(&self, subject: u8) -> Arc<SubjectLog> {
         self.committer.store.log(SubjectId::from([subject; 32]), &format!("subject {subject}"))
     }
 
-    fn submit(&mut self, log: &Arc<SubjectLog>, batch: Batch) -> Result<Outcome, StorageError> {
+    pub(super) fn submit(&mut self, log: &Arc<SubjectLog>, batch: Batch) -> Result<Outcome, StorageError> {
         let (tell, told) = mpsc::channel();
         let reply: Reply = Box::new(move |result| tell.send(result).unwrap());
         self.committer.commit(vec![Submission { log: Arc::clone(log), token: log.token() + 1, batch, reply }]);
@@ -109,7 +109,7 @@ fn frame_of(subject: u8, seq: u64, millis: u64) -> Vec<u8> {
     frame_with(subject, dot(seq), millis, &[], b"x")
 }
 
-fn frame_with(subject: u8, dot: Dot, millis: u64, deps: &[Dot], payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame_with(subject: u8, dot: Dot, millis: u64, deps: &[Dot], payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let record = Record {
         subject: SubjectId::from([subject; 32]),

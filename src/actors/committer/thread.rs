@@ -196,9 +196,13 @@ enum Attempt {
 
 impl Loop {
     fn run(&mut self, messages: &Receiver<Message>) {
-        // What was not signed when the node stopped.
-        self.have_signed();
         loop {
+            if self.store.poisoned().is_none() {
+                // What was not signed when the node stopped, or before the writer was made anew, or is asked for.
+                self.have_signed();
+            } else {
+                self.answer_questions(true);
+            }
             // Looked at here, so that a node whose queue is never empty comes to it as well.
             if self.look_at.is_some_and(|due| due <= Instant::now()) {
                 self.release_held();
@@ -475,6 +479,7 @@ impl Loop {
                     .as_ref()
                     .is_some_and(|keyring| self.writer.may_be_signed(keyring, question.log.id, author, length));
             if is_coming {
+                self.writer.want_signed(question.log.id, author);
                 self.parked.push(question);
             } else {
                 answer(question.reply, known.map(|known| Outcome::Head(Box::new(known))));
@@ -611,3 +616,7 @@ fn publish_tokens(group: &[Submission]) {
 #[cfg(all(test, debug_assertions))]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(all(test, debug_assertions))]
+#[path = "signing_tests.rs"]
+mod signing_tests;

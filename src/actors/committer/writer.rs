@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     heads::{Heads, KnownHead},
-    ingest::IngestOutcome,
+    ingest::{IngestOutcome, IngestRefusal},
     recover::checkpoint_row,
     waiting::Waiting,
 };
@@ -29,6 +29,7 @@ use crate::{
         },
     },
     wire::{
+        archive,
         clock::Clock,
         fork::{Cut, ForkEvidence},
         frame::{self, FrameError},
@@ -258,8 +259,21 @@ impl LogWriter {
                 }
                 let mut outcomes = Vec::with_capacity(foreign.frames.len());
                 let ids = foreign.ids.iter().map(|id| Some(*id)).chain(std::iter::repeat(None));
+                // Verified events follow from each other: what comes after one that is not the log's own is not for this log.
+                let mut parted: SmallVec<[XaeroID; 2]> = SmallVec::new();
                 for (frame, id) in foreign.frames.iter().zip(ids) {
-                    outcomes.push(self.ingest(txn, log, (frame, id), foreign.is_verified, now_ms)?);
+                    let after = archive::open(frame).ok().map(|(record, _)| record.dot());
+                    if let Some(dot) = after.filter(|dot| foreign.is_verified && parted.contains(&dot.author)) {
+                        outcomes.push(IngestOutcome::Retracted(dot));
+                        continue;
+                    }
+                    let outcome = self.ingest(txn, log, (frame, id), foreign.is_verified, now_ms)?;
+                    if let IngestOutcome::Refused(IngestRefusal::Fork { dot, .. }) | IngestOutcome::Retracted(dot) =
+                        outcome
+                    {
+                        parted.push(dot.author);
+                    }
+                    outcomes.push(outcome);
                 }
                 if !foreign.forks.is_empty() {
                     self.sort_waiting(txn, log.id, now_ms)?;

@@ -29,11 +29,14 @@ use crate::{
 /// less would never come to the end of it; and a proof beyond that end costs a hash for every event in between.
 const STEP_GROUPS: u64 = 1_024;
 
+/// Key and value of a row of nodes.
+pub(crate) type Row = ([u8; 16], Vec<u8>);
+
 /// What one step of the projection found missing.
 #[derive(Default)]
 pub(crate) struct Step {
     /// Key and value of each row. None: nothing is missing.
-    pub(crate) rows: Vec<([u8; 16], Vec<u8>)>,
+    pub(crate) rows: Vec<Row>,
 }
 
 /// The next rows that are missing in this subject, of one author at a time.
@@ -65,7 +68,7 @@ fn rows(
     (number, slot): (SubjectNumber, u32),
     done: u64,
     upto: u64,
-) -> Result<Vec<([u8; 16], Vec<u8>)>, StorageError> {
+) -> Result<Vec<Row>, StorageError> {
     // Full groups are found by the index alone: nothing else of the head is asked for.
     let author = AuthorHead {
         author: XaeroID::from([0; 32]),
@@ -95,7 +98,7 @@ fn rows(
             lowest.push(*node);
         }
     });
-    let mut rows: Vec<([u8; 16], Vec<u8>)> =
+    let mut rows: Vec<Row> =
         (done..upto).map(|group| (keys::author_index(number, slot, group + 1), Vec::new())).collect();
     let mut put = |step: u64, node: &Hash| {
         let at = step.checked_sub(done + 1).and_then(|at| usize::try_from(at).ok());

@@ -209,10 +209,12 @@ impl Head {
         }
     }
 
-    /// Notes that the author has an event here that nothing shows to be the author's.
+    /// Notes that nothing shows the author's last event to be the author's, unless a signed head covers it: when the log
+    /// is replayed, that may be known before.
     pub(crate) fn doubt(&mut self, slot: u32) {
+        let seq = self.tree(slot).map_or(0, |(author, _)| author.seq);
         if let Some(tree) = self.tree_mut(slot) {
-            tree.unverified = true;
+            tree.unverified |= tree.signed.length < seq;
         }
     }
 

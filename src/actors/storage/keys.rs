@@ -48,6 +48,11 @@ pub(crate) fn author(subject: SubjectNumber, slot: u32) -> [u8; 8] {
     concat(subject.key(), slot.to_be_bytes())
 }
 
+/// The slot in the key of what is known of an author, if the key is of this subject.
+pub(crate) fn author_of(subject: SubjectNumber, key: &[u8]) -> Option<u32> {
+    key.strip_prefix(&subject.key())?.try_into().ok().map(u32::from_be_bytes)
+}
+
 /// Key of an event that waits.
 pub(crate) fn pending(subject: SubjectNumber, dot: Dot) -> [u8; 44] {
     let prefix: [u8; 36] = concat(subject.key(), *dot.author.as_bytes());

@@ -1,0 +1,164 @@
+//! The signing of heads beside the commits, what goes wrong included.
+
+use std::{sync::mpsc, time::Duration};
+
+use super::{tests::*, *};
+use crate::{
+    actors::{
+        committer::{heads::KnownHead, writer::ForeignBatch},
+        fault::{Action, arm},
+        signing::thread::Job,
+        storage::open::SubjectLog,
+    },
+    wire::{
+        head::{HeadBatch, LogHead},
+        id::{Dot, XaeroID},
+    },
+};
+
+/// Longer than anything here takes that ends at all.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A committer with a keyring, and an author whose events came from elsewhere with a signed head.
+struct Scene {
+    world: World,
+    keys: tempfile::TempDir,
+    log: Arc<SubjectLog>,
+    author: XaeroID,
+    elsewhere: Keyring,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (mut world, keys) = (World::new(), tempfile::tempdir().unwrap());
+        let elsewhere = Keyring::open(keys.path().join("elsewhere")).unwrap();
+        let author = elsewhere.create("alice").unwrap();
+        elsewhere.export("alice", &keys.path().join("alice.key")).unwrap();
+        let keyring = Arc::new(Keyring::open(keys.path().join("keys")).unwrap());
+        world.committer.writer.keyring = Some(Arc::clone(&keyring));
+        world.committer.keyring = Some(keyring);
+        let log = world.log(1);
+        Self { world, keys, log, author, elsewhere }
+    }
+
+    fn keyring(&self) -> Arc<Keyring> {
+        self.world.committer.keyring.clone().unwrap()
+    }
+
+    fn import_key(&self) {
+        self.keyring().import("alice", &self.keys.path().join("alice.key")).unwrap();
+    }
+
+    /// An event of the author that a signed head covers, which is not here.
+    fn take(&mut self, seq: u64) {
+        let frames = vec![frame_with(1, Dot::new(self.author, seq), NOW_MS + seq, &[], b"x")];
+        let batch = ForeignBatch { frames, is_verified: true, ..ForeignBatch::default() };
+        let log = Arc::clone(&self.log);
+        assert!(self.world.submit(&log, Batch::Foreign(Arc::new(batch))).is_ok());
+    }
+
+    fn known(&mut self) -> KnownHead {
+        let store = Arc::clone(&self.world.committer.store);
+        let txn = store.env.read().unwrap();
+        self.world.committer.writer.known_head(&txn, self.log.id, self.author).unwrap()
+    }
+
+    fn job(&mut self) -> Option<Job> {
+        let (keyring, epoch) = (self.keyring(), self.world.committer.epoch);
+        self.world.committer.writer.signing_job(&keyring, epoch)
+    }
+
+    /// Has the loop run with its signing thread, deal with this first, and asks it for a head over so many events.
+    fn ask(self, first: Vec<Batch>, length: u64) -> KnownHead {
+        let (keyring, Self { world, keys: _keys, log, author, .. }) = (self.keyring(), self);
+        let World { mut committer, dir: _dir, .. } = world;
+        let (inbox, messages) = unbounded();
+        let back = inbox.clone();
+        let tell = Box::new(move |done| drop(back.send(Message::Signed(done))));
+        committer.signing = Some(Signing::start(keyring, "asked".to_owned(), tell).unwrap());
+        let (tell, told) = mpsc::channel();
+        let reply: Reply = Box::new(move |answer| tell.send(answer).unwrap());
+        let question = Submission { log: Arc::clone(&log), token: 0, batch: Batch::Head { author, length }, reply };
+        let thread = std::thread::spawn(move || committer.run(&messages));
+        for batch in first {
+            let (tell, told) = mpsc::channel();
+            let reply: Reply = Box::new(move |_| tell.send(()).unwrap());
+            assert!(inbox.send(Message::Submit(Submission { log: Arc::clone(&log), token: 0, batch, reply })).is_ok());
+            told.recv_timeout(PATIENCE).unwrap();
+        }
+        assert!(inbox.send(Message::Submit(question)).is_ok());
+        let answer = told.recv_timeout(PATIENCE);
+        assert!(inbox.send(Message::Stop).is_ok());
+        thread.join().unwrap();
+        match answer {
+            Ok(Ok(Outcome::Head(known))) => *known,
+            Ok(_) => panic!("another outcome"),
+            Err(_) => panic!("the question was not answered"),
+        }
+    }
+}
+
+#[test]
+fn a_log_whose_authors_key_came_after_its_events_is_signed_when_it_is_asked_for() {
+    let mut scene = Scene::new();
+    scene.take(1);
+    scene.take(2);
+    scene.import_key();
+    assert_eq!(scene.ask(Vec::new(), 2).signed_length(), 2);
+}
+
+#[test]
+fn what_was_signed_and_not_stored_when_the_writer_was_made_anew_is_signed_again() {
+    let mut scene = Scene::new();
+    scene.import_key();
+    scene.take(1);
+    let job = scene.job().unwrap();
+    let done = sign(&scene.keyring(), job);
+    scene.world.committer.take_signed(done);
+    let scope = scene.world.committer.writer.scope.clone();
+    let fault = arm(Some(&scope), "committer.received", Action::Panic, 1, 4);
+    assert_eq!(scene.ask(vec![Batch::Logs], 1).signed_length(), 1);
+    assert_eq!(fault.fired(), 4);
+}
+
+#[test]
+fn what_a_job_that_panicked_did_not_bring_back_is_part_of_the_next() {
+    let mut scene = Scene::new();
+    scene.import_key();
+    scene.take(1);
+    let job = scene.job().unwrap();
+    scene.take(2);
+    let done = sign(&scene.keyring(), job);
+    scene.world.committer.take_signed(done);
+    // The log's first signature is not stored yet when the second fails.
+    let epoch = scene.job().unwrap().epoch;
+    scene.world.committer.take_signed(Done { epoch, batches: Vec::new(), failed: Vec::new() });
+    let job = scene.job().unwrap();
+    assert_eq!(job.heads[0].1[0].peaks.len(), 2);
+}
+
+#[test]
+fn a_head_from_elsewhere_is_known_after_a_crash_though_its_subject_was_not_replayed() {
+    let mut scene = Scene::new();
+    scene.take(1);
+    scene.take(2);
+    let store = Arc::clone(&scene.world.committer.store);
+    let mut txn = store.env.write().unwrap();
+    scene.world.committer.writer.write_checkpoint(&mut txn).unwrap();
+    store.commit(txn).unwrap();
+    let tree = &scene.known().peaks;
+    let head = LogHead { subject: scene.log.id, author: scene.author, length: tree.len(), root: tree.root() };
+    let batch = HeadBatch::sign(&*scene.elsewhere.signer(scene.author).unwrap(), vec![head]).unwrap();
+    let heads = vec![batch.signed_head(0).unwrap()];
+    let log = Arc::clone(&scene.log);
+    let batch = Batch::Foreign(Arc::new(ForeignBatch { heads, ..ForeignBatch::default() }));
+    assert!(scene.world.submit(&log, batch).is_ok());
+    assert_eq!(scene.known().signed_length(), 2);
+    drop((log, store));
+    let Scene { world, log, keys: _keys, author, elsewhere } = scene;
+    drop(log);
+    let world = world.restart();
+    let mut scene = Scene { log: world.log(1), world, keys: _keys, author, elsewhere };
+    assert_eq!(scene.known().signed_length(), 2);
+    assert!(scene.world.committer.writer.subjects[&scene.log.id].dirty);
+}
