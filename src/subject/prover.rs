@@ -11,7 +11,7 @@ use super::{core::Core, engine::Engine, error::Error};
 use crate::{
     actors::{
         committer::heads::KnownHead,
-        mmr::nodes::TreeNodes,
+        mmr::nodes::{KnownNodes, TreeNodes},
         storage::{StorageError, open::SubjectLog, reader::LogReader},
     },
     wire::{
@@ -32,6 +32,7 @@ pub(crate) struct Prover {
     engine: Weak<Engine>,
     log: Arc<SubjectLog>,
     heads: HashMap<XaeroID, KnownHead>,
+    nodes: KnownNodes,
 }
 
 /// The prover of those who ask for one proof after the other, between two of them. Whoever finds it taken makes another.
@@ -53,7 +54,7 @@ impl KeptProver {
 
 impl Prover {
     pub(crate) fn new(engine: Weak<Engine>, log: Arc<SubjectLog>) -> Self {
-        Self { engine, log, heads: HashMap::new() }
+        Self { engine, log, heads: HashMap::new(), nodes: KnownNodes::default() }
     }
 
     /// The proof of this event, under the newest of its author's signed heads that was asked for. Waits for a signature that
@@ -81,15 +82,17 @@ impl Prover {
             return Err(Error::Unsigned { dot });
         };
         let txn = engine.store.env.read()?;
-        let place = (known.number, self.log.id);
-        let stored = LogReader::new(&txn).by_seq(place, known.slot, &known.author, dot.seq)?;
-        let header = EventHeader::of(&stored.ok_or(Error::NoSuchEvent { dot })?.record);
-        let mut nodes = TreeNodes::new(&txn, LogReader::new(&txn), known.number, known.slot, known.author);
+        let mut nodes = TreeNodes::new(&txn, LogReader::new(&txn), known.number, known.slot, known.author)
+            .knowing(std::mem::take(&mut self.nodes));
+        let header = EventHeader::of(&nodes.event(self.log.id, dot.seq)?.record);
         let inclusion = InclusionProof::make(&mut nodes, dot.seq - 1, signed.head().length)?;
+        let nodes = nodes.into_known();
         // The nodes have checksums, but a proof that does not hold must not leave here for any reason.
         if inclusion.root(header.id().as_bytes()).ok() != Some(signed.head().root) {
             return Err(StorageError::DamagedTree { author: dot.author, subject: self.log.id }.into());
         }
+        // What is remembered has been part of proofs that hold, and of nothing else.
+        self.nodes = nodes;
         EventProof::new(header, inclusion, signed.clone()).map_err(|error| Error::Proof(Arc::new(error)))
     }
 }

@@ -10,6 +10,7 @@
 //! * [`recover`] brings the writer back to what is durable, after a start as after a failed or interrupted commit.
 //! * [`heads`] has the heads of the authors' logs signed, and stores the signatures.
 //! * [`cuts`] ends the logs of authors who signed two histories.
+//!   Batches of them that were read are kept by `batches`.
 //! * `backfill` makes the trees of logs that were written without them.
 //! * `trim` takes what is in [segments](crate::actors::segment) out of the log table.
 //! * [`thread`] is the loop: groups, panics, replies; `questions` its dealings with the signing thread,
@@ -21,6 +22,7 @@
 //! forgets all it believed and reads it again from disk, so there is one way to get to a state, not two.
 
 mod backfill;
+mod batches;
 pub(crate) mod cuts;
 pub(crate) mod heads;
 pub(crate) mod ingest;
