@@ -106,6 +106,25 @@ fn a_pipeline_that_asks_for_proofs_gets_every_event_of_this_node_with_one_that_h
 }
 
 #[test]
+fn a_durable_subscription_that_asks_for_proofs_gets_the_events_that_are_proven() {
+    let (node, elsewhere) = (Node::ephemeral().unwrap(), Node::ephemeral().unwrap());
+    let (tags, theirs) = (node.subject("tags"), elsewhere.subject("tags"));
+    let _handles = (tags.run().unwrap(), theirs.run().unwrap());
+    publish(&theirs, 2, elsewhere.identity("bob").unwrap());
+    tags.ingest(theirs.frames(0, 10).unwrap()).unwrap().wait().unwrap();
+    let alice = node.identity("alice").unwrap();
+    publish(&tags, 3, alice);
+    let mut proven = tags.filter_merkle_proofs().durable("proven").unwrap();
+    for _ in 0..3 {
+        let delivery = proven.next_timeout(std::time::Duration::from_secs(30)).unwrap().expect("it is proven");
+        let proof = EventProof::decode(delivery.event.merkle_proof.as_ref().unwrap()).unwrap();
+        proof.proves(&delivery.event).unwrap();
+        assert_eq!(delivery.event.author_id, Some(alice));
+    }
+    assert!(proven.try_next().unwrap().is_none());
+}
+
+#[test]
 fn what_was_changed_or_came_without_a_head_does_not_pass() {
     let (here, there) = (Node::ephemeral().unwrap(), Node::ephemeral().unwrap());
     let alice = here.identity("alice").unwrap();
