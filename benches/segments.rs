@@ -70,7 +70,7 @@ fn main() {
 }
 
 fn segment_bytes() -> u64 {
-    size(64 << 20, 1 << 20) as u64
+    size(32 << 20, 1 << 20) as u64
 }
 
 fn open(dir: &Path, segment_bytes: u64) -> Node {

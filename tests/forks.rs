@@ -7,8 +7,8 @@ use std::{
 };
 
 use xaeroflux::{
-    Dot, Error, EventId, Fold, Handle, IngestOutcome, Node, Notice, Operator, PublishError, Reduce, Sort, Subject,
-    SubjectId, XaeroEvent, XaeroID,
+    Dot, Error, EventId, ExportOptions, Fold, Handle, IngestOutcome, Node, Notice, Operator, PublishError, Reduce,
+    Sort, Subject, SubjectId, XaeroEvent, XaeroID,
     event::{CRDT_COUNTER_INCREMENT, Clock, EventType},
     wire::{
         archive,
@@ -230,6 +230,61 @@ fn everyone_else_goes_on_and_the_liar_writes_no_more() {
     replica.votes.publish(add(bob)).wait().unwrap();
     assert_eq!(replica.total(), 1);
     assert!(replica.votes.signed_head(bob).unwrap().is_some());
+}
+
+/// The bundle of what a replica holds.
+fn bundle(replica: &Replica) -> Vec<u8> {
+    let mut out = Vec::new();
+    replica.votes.export(&mut out, ExportOptions::new()).unwrap();
+    out
+}
+
+#[test]
+fn bundles_carry_a_fork_from_replica_to_replica_until_all_agree() {
+    // One key in three places, and an honest author in each of them.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("alice.key");
+    let places = [Replica::new(), Replica::new(), Replica::new()];
+    let alice = places[0].node.identity("alice").unwrap();
+    places[0].node.export_identity("alice", &file).unwrap();
+    let vote = |replica: &Replica, author, amount: i64| {
+        let event = XaeroEvent::new(amount.to_le_bytes(), CRDT_COUNTER_INCREMENT).by(author);
+        replica.votes.publish(event).wait().unwrap();
+    };
+    // What all three have before they part.
+    vote(&places[0], alice, 1);
+    vote(&places[0], alice, 2);
+    let common = bundle(&places[0]);
+    for (n, replica) in (0_i64..).zip(&places) {
+        if n > 0 {
+            replica.node.import_identity("alice", &file).unwrap();
+            replica.node.import(&common[..], |_| {}).unwrap();
+        }
+        vote(replica, alice, 100 * (n + 1));
+        vote(replica, replica.node.identity("honest").unwrap(), 10_000 * (n + 1));
+        (0..n).for_each(|_| vote(replica, alice, 7));
+    }
+    // Two who only listen, and hear it in another order.
+    let listeners = [Replica::new(), Replica::new()];
+    let all: Vec<&Replica> = places.iter().chain(&listeners).collect();
+    for round in 0..3 {
+        for (at, from) in all.iter().enumerate() {
+            let bundle = if from.votes.count().unwrap() == 0 { continue } else { bundle(from) };
+            for to in 0..all.len() {
+                let to = if round % 2 == 0 { to } else { all.len() - 1 - to };
+                if to != at {
+                    all[to].node.import(&bundle[..], |_| {}).unwrap();
+                }
+            }
+        }
+    }
+    let ends: Vec<_> = all.iter().map(|replica| (replica.total(), replica.votes.root().unwrap())).collect();
+    assert_eq!(ends[0].0, 1 + 2 + 60_000);
+    assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
+    for replica in all {
+        let cuts = replica.votes.cuts().unwrap();
+        assert_eq!(cuts.iter().map(|cut| (cut.author, cut.last_valid)).collect::<Vec<_>>(), [(alice, 2)]);
+    }
 }
 
 #[test]

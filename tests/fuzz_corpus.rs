@@ -8,7 +8,11 @@ mod checks;
 
 use std::{fs, path::PathBuf};
 
-use xaeroflux::wire::{fork::ForkEvidence, head::SignedHead, key_file, proof::EventProof, sign::SecretIdentity};
+use xaeroflux::{
+    ExportOptions, Node, XaeroEvent,
+    event::CRDT_SET_ADD,
+    wire::{fork::ForkEvidence, head::SignedHead, key_file, proof::EventProof, sign::SecretIdentity},
+};
 
 /// The seeds of a target, by name.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -97,6 +101,30 @@ fn segments() {
     }
 }
 
+#[test]
+fn exports() {
+    run("export", checks::export::check);
+    for (name, bytes) in seeds("export") {
+        let read = checks::export::read(&bytes);
+        assert_eq!(read.is_ok(), name.starts_with("good"), "{name}: {read:?}");
+    }
+}
+
+/// A small exported subject of two authors.
+fn exported() -> Vec<u8> {
+    let node = Node::ephemeral().unwrap();
+    let subject = node.subject("seed");
+    let handle = subject.run().unwrap();
+    for (n, name) in ["alice", "bob", "alice", "bob", "alice"].iter().enumerate() {
+        let author = node.identity(name).unwrap();
+        subject.publish(XaeroEvent::new(format!("event {n}"), CRDT_SET_ADD).by(author)).wait().unwrap();
+    }
+    let mut bundle = Vec::new();
+    subject.export(&mut bundle, ExportOptions::new()).unwrap();
+    drop(handle);
+    bundle
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -111,6 +139,7 @@ fn write_seeds(target: &str, dir: &std::path::Path) {
         "signed_head" => fixture("proof/head.xhed"),
         "event_proof" => fixture("proof/event.xprf"),
         "segment" => fixture("segments/good.seg"),
+        "export" => exported(),
         _ => fixture("proof/fork.xfrk"),
     };
     fs::create_dir_all(dir).unwrap();

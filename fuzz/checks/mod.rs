@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each fuzz target uses one of them")]
 
 pub mod event_proof;
+pub mod export;
 pub mod fork_evidence;
 pub mod frame;
 pub mod head_batch;

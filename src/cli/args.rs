@@ -19,7 +19,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use, \
-4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof does not hold, \
+4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof or an import does not hold, \
 9 verified and damaged, 130 interrupted.";
 
 /// Options that every subcommand takes, before its name or after it.
@@ -61,6 +61,10 @@ pub enum Command {
     Prove(ProveArgs),
     /// Check a proof with nothing but its author's public key, and print what it proves
     CheckProof(CheckProofArgs),
+    /// Write a subject, with all that shows whose events they are, to standard output
+    Export(ExportArgs),
+    /// Take what `export` has written into the data directory, once it is verified
+    Import(ImportArgs),
     /// Look at every byte of the data directory that matters, beside a running node too, and change nothing
     Verify(VerifyArgs),
 }
@@ -151,6 +155,25 @@ pub struct CheckProofArgs {
     /// The author's public key, a file of what `id --export-public` prints
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The subject's name
+    pub subject: String,
+
+    /// Leave out the first N events of the subject here, for one who has these already
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub from: u64,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A file that `export` has written, or - for standard input
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
 }
 
 /// Arguments of `state`.

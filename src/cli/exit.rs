@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use xaeroflux::{Error, KeyringError, PublishError, StorageError};
+use xaeroflux::{Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, StorageError};
 
 /// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Exit {
     Streams = 6,
     /// The engine failed, or the demo did not end in the states that it should.
     Failed = 7,
-    /// What was given proves nothing: a proof or a key is damaged, or is about something else.
+    /// What was given proves nothing: a proof, a key or an exported subject is damaged, forged, or about something else.
     Unproven = 8,
     /// The data directory was verified, and is damaged.
     Damaged = 9,
@@ -89,20 +89,50 @@ impl From<io::Error> for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        Self::new(of_node(&error), error)
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
         let exit = match &error {
-            Error::Name(_) => Exit::Usage,
-            Error::Storage(StorageError::InUse { .. }) => Exit::Busy,
-            Error::Storage(_) | Error::NoDataDir => Exit::Storage,
-            Error::Keyring(error) => match **error {
-                KeyringError::BadName { .. } => Exit::Usage,
-                _ => Exit::Identity,
-            },
-            Error::Proof(_) | Error::Unsigned { .. } => Exit::Unproven,
-            Error::NoSuchEvent { .. } => Exit::Usage,
-            Error::Publish(error) => of_publish(error),
+            ExportError::Node(error) => of_node(error),
+            ExportError::Write(_) => Exit::Streams,
+            ExportError::Empty { .. } | ExportError::BeyondEnd { .. } => Exit::Usage,
+            ExportError::Unsigned { .. } | ExportError::UnknownKey { .. } => Exit::Unproven,
             _ => Exit::Failed,
         };
         Self::new(exit, error)
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let exit = match &*error.failure {
+            ImportFailure::Bundle(_) | ImportFailure::Fork(_) => Exit::Unproven,
+            ImportFailure::Read(_) => Exit::Streams,
+            ImportFailure::Node(error) => of_node(error),
+            ImportFailure::PrefixMissing { .. } | ImportFailure::Refused(_) => Exit::Refused,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// The exit code for a failure of the node or a subject.
+fn of_node(error: &Error) -> Exit {
+    match error {
+        Error::Name(_) => Exit::Usage,
+        Error::Storage(StorageError::InUse { .. }) => Exit::Busy,
+        Error::Storage(_) | Error::NoDataDir => Exit::Storage,
+        Error::Keyring(error) => match **error {
+            KeyringError::BadName { .. } => Exit::Usage,
+            _ => Exit::Identity,
+        },
+        Error::Proof(_) | Error::Unsigned { .. } => Exit::Unproven,
+        Error::NoSuchEvent { .. } => Exit::Usage,
+        Error::Publish(error) => of_publish(error),
+        _ => Exit::Failed,
     }
 }
 

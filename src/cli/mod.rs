@@ -9,17 +9,20 @@
 //! * [`output`] is standard output, [`text`] how payloads are shown on it, [`log`] and [`signals`] the rest of the outside
 //!   world.
 //! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`prove`],
-//!   [`verify`] and [`demo`] are the subcommands.
+//!   [`export`], [`import`] (with [`progress`], their bar), [`verify`] and [`demo`] are the subcommands.
 
 mod args;
 mod demo;
 mod exit;
+mod export;
 mod follow;
 mod id;
+mod import;
 mod input;
 mod kind;
 mod log;
 mod output;
+mod progress;
 mod prove;
 mod publish;
 mod replay;
@@ -69,6 +72,8 @@ fn run(Cli { global, command }: Cli) -> Result<Exit, Failure> {
         Command::State(args) => state::run(&global, &args, &mut output),
         Command::Prove(args) => prove::prove(&global, &args),
         Command::CheckProof(args) => prove::check(&args, &mut output),
+        Command::Export(args) => export::run(&global, &args),
+        Command::Import(args) => import::run(&global, &args, &mut output),
         Command::Verify(args) => verify::run(&global, &args, &mut output),
     };
     // What there is to be seen comes before the reason why there is no more of it.

@@ -12,6 +12,7 @@ use super::{
     follower::{Follower, LogSource},
     node::NodeShared,
     notice::{Notice, NoticeHub},
+    prover::KeptProver,
     run::HandleInner,
     supervisor::{HostFollower, Lifecycle, SubjectActor, Wake},
 };
@@ -69,6 +70,7 @@ pub(crate) struct Running {
     pub(crate) source: LogSource,
     pub(crate) handle: Weak<HandleInner>,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) prover: KeptProver,
 }
 
 impl Core {

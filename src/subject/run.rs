@@ -15,6 +15,7 @@ use super::{
     engine::Engine,
     error::Error,
     follower::LogSource,
+    prover::KeptProver,
     supervisor::{Drain, Grown, KillChild, Lifecycle, SubjectActor, Terminate},
 };
 use crate::actors::{aof::AofEnv, watch::ChildKind};
@@ -96,6 +97,7 @@ impl Handle {
             source,
             handle: Arc::downgrade(&inner),
             lifecycle: Arc::clone(&inner.lifecycle),
+            prover: KeptProver::default(),
         };
         for attached in core.followers().iter() {
             if let Some(follower) = attached.follower.upgrade() {

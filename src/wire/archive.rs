@@ -138,4 +138,31 @@ mod tests {
         };
         assert_eq!(record.id(&blake3::hash(b"payload")), view.id());
     }
+
+    /// What is left out where a block was compared as a whole is the comparison, and nothing else.
+    #[test]
+    fn a_verified_frame_is_read_without_its_checksum_and_with_all_other_checks() {
+        let good = frame_of(b"payload", &[]);
+        assert_eq!(open_verified(&good).unwrap().0.payload(), b"payload");
+        let mut other_checksum = good.clone();
+        other_checksum[frame::HEADER_BYTES - 1] ^= 1;
+        assert!(open(&other_checksum).is_err());
+        assert!(open_verified(&other_checksum).is_ok());
+        for length in 0..good.len() {
+            assert!(open_verified(&good[..length]).is_err(), "{length} bytes");
+        }
+        for (at, flip) in [(0, 1), (4, 2), (5, 2), (6, 1), (7, 1), (12, 1), (14, 1)] {
+            let mut bad = good.clone();
+            bad[at] ^= flip;
+            assert!(open_verified(&bad).is_err(), "byte {at} of the header");
+        }
+        // The relative pointer to the payload, anywhere: it stays in the record or is refused.
+        for bit in frame::HEADER_BYTES * 8..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            if let Ok((view, _)) = open_verified(&bad) {
+                assert!(view.payload().len() < good.len());
+            }
+        }
+    }
 }

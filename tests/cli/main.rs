@@ -1,6 +1,7 @@
 //! The `xaeroflux` command, as a user runs it: the real binary, each test in a directory of its own.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod carry;
 mod demo;
 mod follow;
 mod id;

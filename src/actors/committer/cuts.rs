@@ -89,7 +89,7 @@ impl LogWriter {
 }
 
 /// The cuts of a subject, from their rows.
-pub(super) fn load(txn: &impl Reads, number: SubjectNumber) -> Result<Cuts, StorageError> {
+pub(crate) fn load(txn: &impl Reads, number: SubjectNumber) -> Result<Cuts, StorageError> {
     let mut cuts = Cuts::default();
     visit(txn, number, &mut |author, last_valid, _| {
         cuts = cuts.with(author, last_valid);
@@ -109,11 +109,10 @@ pub(crate) fn evidence(txn: &impl Reads, number: SubjectNumber) -> Result<Vec<Fo
     Ok(found)
 }
 
-fn visit(
-    txn: &impl Reads,
-    number: SubjectNumber,
-    each: &mut dyn FnMut(XaeroID, u64, &[u8]) -> Result<(), StorageError>,
-) -> Result<(), StorageError> {
+/// Is shown a cut: author, last event that counts, evidence.
+type Visit<'v> = dyn FnMut(XaeroID, u64, &[u8]) -> Result<(), StorageError> + 'v;
+
+fn visit(txn: &impl Reads, number: SubjectNumber, each: &mut Visit<'_>) -> Result<(), StorageError> {
     txn.scan(Table::Cuts, &number.key(), &mut |key, row| {
         let Some(author) = key.strip_prefix(&number.key()) else { return Ok(false) };
         let author = author.try_into().map(|author: [u8; 32]| XaeroID::from(author));

@@ -11,7 +11,8 @@ use crate::{
         committer::{
             IngestOutcome, IngestRefusal,
             ingest::MAX_CLOCK_AHEAD_MS,
-            writer::{CHECKPOINT_EVENTS, CHECKPOINT_KEY, ForeignBatch},
+            submission::ForeignBatch,
+            writer::{CHECKPOINT_EVENTS, CHECKPOINT_KEY},
         },
         fault::{Action, arm},
         mmr::projection,

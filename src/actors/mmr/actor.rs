@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,8 +16,8 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, WeakRecipient};
 use super::projection::{self, Step};
 use crate::actors::{
     committer::{
+        submission::{Batch, Submission},
         thread::Committer,
-        writer::{Batch, Submission},
     },
     fault::fault_point,
     storage::{StorageError, Store, open::SubjectLog},
@@ -59,7 +59,8 @@ impl Message for Stored {
 
 /// Stores the nodes of the trees over one subject's logs.
 pub(crate) struct MmrActor {
-    store: Arc<Store>,
+    /// Only during a step it keeps the directory from being closed.
+    store: Weak<Store>,
     committer: Arc<Committer>,
     log: Arc<SubjectLog>,
     _watch: DeathWatch,
@@ -67,26 +68,26 @@ pub(crate) struct MmrActor {
 
 impl MmrActor {
     pub(crate) fn new(
-        store: Arc<Store>,
+        store: &Arc<Store>,
         committer: Arc<Committer>,
         log: Arc<SubjectLog>,
         incarnation: u64,
         supervisor: WeakRecipient<ChildDied>,
     ) -> Self {
         let watch = DeathWatch { child: ChildKind::Mmr, incarnation, supervisor };
-        Self { store, committer, log, _watch: watch }
+        Self { store: Arc::downgrade(store), committer, log, _watch: watch }
     }
 
     fn step(&self) -> Result<Step, StorageError> {
         fault_point!(self.log.name, "mmr.received");
-        match self.log.published().number {
-            Some(number) => projection::step(&self.store, number),
+        match self.store.upgrade().zip(self.log.published().number) {
+            Some((store, number)) => projection::step(&store, number),
             None => Ok(Step::default()),
         }
     }
 
     fn put_off(&self, claim: Claim, error: &StorageError, ctx: &mut Context<Self>) {
-        if self.store.poisoned().is_none() {
+        if self.store.upgrade().is_some_and(|store| store.poisoned().is_none()) {
             tracing::warn!(%error, "nodes could not be stored; nothing is lost, it is tried again later");
             ctx.notify_later(Advance(claim), RETRY);
         }

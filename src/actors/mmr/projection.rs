@@ -24,14 +24,19 @@ use crate::{
     },
 };
 
-/// Groups of 64 leaves that one step takes: what is read under one read transaction.
-const STEP_GROUPS: u64 = 64;
+/// Groups of 64 leaves that one step takes: what is read under one read transaction, a few milliseconds, and stored with
+/// one commit. Under load the log grows by thousands of events while a step waits for its commit, so that one which took
+/// less would never come to the end of it; and a proof beyond that end costs a hash for every event in between.
+const STEP_GROUPS: u64 = 1_024;
+
+/// Key and value of a row of nodes.
+pub(crate) type Row = ([u8; 16], Vec<u8>);
 
 /// What one step of the projection found missing.
 #[derive(Default)]
 pub(crate) struct Step {
     /// Key and value of each row. None: nothing is missing.
-    pub(crate) rows: Vec<([u8; 16], Vec<u8>)>,
+    pub(crate) rows: Vec<Row>,
 }
 
 /// The next rows that are missing in this subject, of as many authors as one step has room for: each step looks at all
@@ -66,7 +71,7 @@ fn rows(
     (number, slot): (SubjectNumber, u32),
     done: u64,
     upto: u64,
-) -> Result<Vec<([u8; 16], Vec<u8>)>, StorageError> {
+) -> Result<Vec<Row>, StorageError> {
     // Full groups are found by the index alone: nothing else of the head is asked for.
     let author = AuthorHead {
         author: XaeroID::from([0; 32]),
@@ -96,7 +101,7 @@ fn rows(
             lowest.push(*node);
         }
     });
-    let mut rows: Vec<([u8; 16], Vec<u8>)> =
+    let mut rows: Vec<Row> =
         (done..upto).map(|group| (keys::author_index(number, slot, group + 1), Vec::new())).collect();
     let mut put = |step: u64, node: &Hash| {
         let at = step.checked_sub(done + 1).and_then(|at| usize::try_from(at).ok());

@@ -3,7 +3,7 @@
 //! The log is the node's, and so are its segments: whichever subject sees first that one is due has its child write it,
 //! and the others leave it alone. The child holds nothing that matters. A new incarnation begins from what is on disk.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, WeakRecipient};
 
@@ -27,20 +27,21 @@ impl Message for Advance {
 /// Writes segments.
 pub(crate) struct SegmentWriter {
     segments: Arc<Segments>,
-    store: Arc<Store>,
+    /// Only while it writes it keeps the directory from being closed.
+    store: Weak<Store>,
     committer: Arc<Committer>,
     _watch: DeathWatch,
 }
 
 impl SegmentWriter {
     pub(crate) fn new(
-        store: Arc<Store>,
+        store: &Arc<Store>,
         committer: Arc<Committer>,
         incarnation: u64,
         supervisor: WeakRecipient<ChildDied>,
     ) -> Self {
         let watch = DeathWatch { child: ChildKind::Segment, incarnation, supervisor };
-        Self { segments: Arc::clone(&store.segments), store, committer, _watch: watch }
+        Self { segments: Arc::clone(&store.segments), store: Arc::downgrade(store), committer, _watch: watch }
     }
 }
 
@@ -52,11 +53,12 @@ impl Handler<Advance> for SegmentWriter {
     type Result = ();
 
     fn handle(&mut self, Advance(claim): Advance, ctx: &mut Self::Context) {
-        match self.segments.advance(&self.store, &self.committer) {
+        let Some(store) = self.store.upgrade() else { return };
+        match self.segments.advance(&store, &self.committer) {
             // Behind what came meanwhile for other children of this thread.
             Ok(Progress::Sealed) if self.segments.is_due() => ctx.notify(Advance(claim)),
             Ok(_) => {}
-            Err(error) if self.store.poisoned().is_some() => {
+            Err(error) if store.poisoned().is_some() => {
                 tracing::debug!(%error, "no more segments are written");
             }
             Err(error) => {

@@ -28,7 +28,7 @@ use crate::actors::{
     },
 };
 
-/// Bytes that are read under one transaction, and written and synced at once.
+/// Bytes that are read under one transaction, and written at once.
 const SLICE_BYTES: usize = 4 << 20;
 
 /// What an entry grows by at most when it is packed again: blocks of the first format have no ids.

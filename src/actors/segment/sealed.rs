@@ -10,9 +10,12 @@ use std::{
 
 use memmap2::Mmap;
 
-use super::layout::{BlockRow, Footer, SegmentError, TRAILER_BYTES, as_u64};
+use super::{
+    layout::{BlockRow, Footer, SegmentError, TRAILER_BYTES, as_u64},
+    pack::Contents,
+};
 use crate::{
-    actors::storage::{StorageError, block::BlockView},
+    actors::storage::{StorageError, block::BlockView, lmdb::Reads},
     wire::frame::FrameError,
 };
 
@@ -66,6 +69,11 @@ impl Sealed {
         as_u64(self.map.len())
     }
 
+    /// All of its bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
     /// The block that holds the entry at this position.
     pub(crate) fn block(&self, position: u64) -> Option<SealedBlock<'_>> {
         let at = self.footer.rows.partition_point(|row| row.end() <= position);
@@ -108,6 +116,14 @@ impl<'t> SealedBlock<'t> {
             Err(self
                 .damaged_as_a_whole(&FrameError::Malformed("it has another number of entries than the footer says")))
         }
+    }
+
+    /// Whether the block is what the footer says of it. Each of its events is looked at.
+    pub(crate) fn is_as_said(&self, txn: &impl Reads) -> Result<bool, StorageError> {
+        let contents = Contents::of(&self.view()?).map_err(|source| self.damaged_as_a_whole(&source))?;
+        let row = contents.row(txn, self.row.offset, self.bytes())?;
+        let has_right_subject = self.row.uniform.is_none() || self.row.uniform == row.uniform;
+        Ok(contents.is_as(self.row) && row.crc == self.row.crc && has_right_subject)
     }
 
     /// The error that names the part of this block from byte `offset` on, which holds these positions.

@@ -10,8 +10,9 @@ use std::{
 };
 
 /// Length of a segment unless told otherwise: large enough that a file, its sync and its entry in the list are nothing
-/// beside its contents, small enough that what waits in the log table for the next one does not count.
-pub(crate) const SEGMENT_BYTES: u64 = 64 << 20;
+/// beside its contents, small enough that what waits in the log table for the next one does not count. The data file, which
+/// never gets smaller, comes to have room for three of them where a publisher is as fast as it can.
+pub(crate) const SEGMENT_BYTES: u64 = 32 << 20;
 
 /// After a failure, such as a full disk, the next attempt comes so much later; twice as much after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);

@@ -62,7 +62,7 @@ impl Cursor {
     }
 
     /// The cursor from its row; `None` where the row is damaged.
-    fn decode(key: &[u8], row: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(key: &[u8], row: &[u8]) -> Option<Self> {
         let (body, crc) = row.split_last_chunk::<4>()?;
         if crc32c::crc32c_append(crc32c::crc32c(key), body) != u32::from_le_bytes(*crc) {
             return None;

@@ -5,168 +5,28 @@
 //! themselves are read by [`pages`](super::pages).
 //!
 //! Where that table cannot be used (there is none yet, or it cannot be written), the directory is read all the same, and
-//! [`Watch::is_undisturbed`] tells afterwards whether anybody wrote meanwhile.
+//! [`onlooker`](super::onlooker) tells afterwards whether anybody wrote meanwhile.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-    sync::{Arc, LazyLock},
-};
+use std::path::Path;
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::Mmap;
 
 use super::{
-    claim::{Access, Claim},
     error::StorageError,
-    lmdb::{PinEnv, PinTxn, Reads, Row, TABLES, Table},
+    lmdb::{PinTxn, Reads, Row, TABLES, Table},
     pages::{Cursor, Fault, Pages, Tree},
-    preflight::{self, Meta},
+    preflight::Meta,
 };
 use crate::actors::segment::list::Parts;
 
-/// The segments are walked by themselves, not through the table.
-static NO_PARTS: LazyLock<Parts> = LazyLock::new(Parts::default);
-
-/// How often a commit that is over before its meta page is read is followed by another look: each costs a page.
-const LOOKS: usize = 100;
-
-/// Access to a data directory for somebody who only looks.
-pub(crate) struct Watch {
-    path: PathBuf,
-    pin: PinKind,
-    /// The newest transaction when there was no pin, to be compared in the end.
-    seen: Option<u64>,
-    _claim: Option<Claim>,
-}
-
-enum PinKind {
-    /// A node of this process.
-    Node(Arc<super::Store>),
-    /// Another opening of the environment.
-    Own(PinEnv),
-    /// There is none.
-    None,
-}
-
-impl Watch {
-    /// Begins to look.
-    pub(crate) fn open(dir: &Path) -> Result<Self, StorageError> {
-        let (pin, claim) = match Claim::share(dir)? {
-            Access::Node(store) => (PinKind::Node(store), None),
-            // Without a lock file nobody has the environment open, and it would have to be made.
-            Access::Own(claim) if !dir.join("lock.mdb").exists() => (PinKind::None, Some(claim)),
-            Access::Own(claim) => {
-                let pin = PinEnv::open(dir).map_or_else(
-                    |error| {
-                        tracing::debug!(%error, "no place among the readers of the data directory");
-                        PinKind::None
-                    },
-                    PinKind::Own,
-                );
-                (pin, Some(claim))
-            }
-        };
-        Ok(Self { path: dir.join("data.mdb"), pin, seen: None, _claim: claim })
-    }
-
-    /// The directory as of the newest commit.
-    pub(crate) fn freeze(&mut self) -> Result<Frozen<'_>, StorageError> {
-        if let PinKind::None = self.pin
-            && self.seen.is_none()
-        {
-            self.seen = newest(&self.path)?;
-        }
-        for _ in 0..LOOKS {
-            let pin = match &self.pin {
-                PinKind::Node(store) => Some(store.env.pin()?),
-                PinKind::Own(env) => Some(env.pin()?),
-                PinKind::None => None,
-            };
-            // After the transaction has begun: the file has at least its pages.
-            let file = File::open(&self.path).map_err(|source| StorageError::io("opening", &self.path, source))?;
-            let metas = metas(&file, &self.path)?;
-            let number = pin.as_ref().map(PinTxn::number);
-            let chosen = metas
-                .into_iter()
-                .flatten()
-                .filter(|meta| number.is_none_or(|number| meta.txn == number))
-                .max_by_key(|meta| meta.txn);
-            let Some(meta) = chosen else { continue };
-            // SAFETY: the mapping is only read, and the file is made shorter by nobody of ours. Its pages do not change
-            // while they belong to a commit that is pinned; what is read is checked, wherever it comes from.
-            let map = unsafe { MmapOptions::new().map(&file) };
-            let map = map.map_err(|source| StorageError::io("mapping", &self.path, source))?;
-            return Ok(Frozen { path: &self.path, map, meta, _pin: pin });
-        }
-        Err(StorageError::DamagedFile {
-            path: self.path.clone(),
-            what: "no meta page describes the newest commit, or they change faster than they can be read".to_owned(),
-        })
-    }
-
-    /// What is wrong with the meta pages: the number of each page, and the rule that it breaks.
-    pub(crate) fn meta_faults(&self) -> Result<Vec<(u64, &'static str)>, StorageError> {
-        let file = File::open(&self.path).map_err(|source| StorageError::io("opening", &self.path, source))?;
-        let mut before = None;
-        for _ in 0..LOOKS {
-            let length = file.metadata().map_err(|source| StorageError::io("reading", &self.path, source))?.len();
-            let read = preflight::read_metas(&file, length);
-            let Some([first, second]) = read.map_err(|source| StorageError::io("reading", &self.path, source))? else {
-                return Ok(Vec::new());
-            };
-            let faults: Vec<_> = [(0, first.fault(0)), (1, second.fault(1))]
-                .into_iter()
-                .filter_map(|(n, what)| Some((n, what?)))
-                .collect();
-            // A commit writes the page that is not the newest one, so that the two are one apart.
-            let distance = first.txn.abs_diff(second.txn);
-            if faults.is_empty() && (distance == 1 || (distance == 0 && first.txn == 0)) {
-                return Ok(faults);
-            }
-            // A commit may have come in between.
-            if before == Some((first.txn, second.txn)) {
-                let older = u64::from(second.txn < first.txn);
-                let apart = (older, "the two meta pages are not of two commits in a row: one of them is damaged");
-                return Ok(if faults.is_empty() { vec![apart] } else { faults });
-            }
-            before = Some((first.txn, second.txn));
-        }
-        Ok(Vec::new())
-    }
-
-    /// Whether what was read cannot have changed under the reader's eyes.
-    pub(crate) fn is_undisturbed(&self) -> Result<bool, StorageError> {
-        match self.pin {
-            PinKind::None => Ok(newest(&self.path)? == self.seen),
-            _ => Ok(true),
-        }
-    }
-}
-
-/// The number of the newest transaction that a whole meta page names.
-fn newest(path: &Path) -> Result<Option<u64>, StorageError> {
-    let file = File::open(path).map_err(|source| StorageError::io("opening", path, source))?;
-    Ok(metas(&file, path)?.iter().flatten().map(|meta| meta.txn).max())
-}
-
-/// The meta pages that break no rule.
-fn metas(file: &File, path: &Path) -> Result<[Option<Meta>; 2], StorageError> {
-    let failed = |source| StorageError::io("reading", path, source);
-    let length = file.metadata().map_err(failed)?.len();
-    let metas = preflight::read_metas(file, length).map_err(failed)?;
-    let Some([first, second]) = metas else {
-        return Err(StorageError::Truncated { path: path.to_owned(), have: length, need: 2 * 4096 });
-    };
-    let whole = |meta: Meta, number| meta.fault(number).is_none().then_some(meta);
-    Ok([whole(first, 0), whole(second, 1)])
-}
-
 /// One commit.
 pub(crate) struct Frozen<'w> {
-    path: &'w Path,
-    map: Mmap,
-    meta: Meta,
-    _pin: Option<PinTxn<'w>>,
+    pub(super) path: &'w Path,
+    pub(super) map: Mmap,
+    pub(super) meta: Meta,
+    pub(super) parts: Parts,
+    pub(super) trimmed: u64,
+    pub(super) _pin: Option<PinTxn<'w>>,
 }
 
 impl Frozen<'_> {
@@ -180,7 +40,16 @@ impl Frozen<'_> {
                 Err(fault) => faults.push(fault),
             }
         }
-        View { path: self.path, bytes: &self.map, pages, tables, meta: &self.meta, faults }
+        View {
+            path: self.path,
+            bytes: &self.map,
+            pages,
+            tables,
+            meta: &self.meta,
+            parts: &self.parts,
+            trimmed: self.trimmed,
+            faults,
+        }
     }
 }
 
@@ -191,12 +60,24 @@ pub(crate) struct View<'f> {
     pages: Pages<'f>,
     tables: [Tree; TABLES.len()],
     meta: &'f Meta,
+    parts: &'f Parts,
+    trimmed: u64,
     /// What was wrong with the tree that names the tables.
     faults: Vec<Fault>,
 }
 
 impl<'f> View<'f> {
-    /// All bytes of the file.
+    /// Up to here the log is in segments.
+    pub(crate) const fn trimmed(&self) -> u64 {
+        self.trimmed
+    }
+
+    /// What the log goes through before its table.
+    pub(crate) const fn segments(&self) -> &'f Parts {
+        self.parts
+    }
+
+    /// All bytes of the data file.
     pub(crate) const fn bytes(&self) -> &'f [u8] {
         self.bytes
     }
@@ -306,7 +187,7 @@ pub(crate) const FREE: &str = "list of free pages";
 
 impl Reads for View<'_> {
     fn parts(&self) -> &Parts {
-        &NO_PARTS
+        self.parts
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StorageError> {
@@ -349,8 +230,10 @@ impl Reads for View<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
-    use crate::actors::storage::lmdb::Env;
+    use crate::actors::storage::{lmdb::Env, onlooker::Watch};
 
     fn random(state: &mut u64, below: usize) -> usize {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -6,7 +6,7 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -61,14 +61,22 @@ impl Drop for DirLock {
     }
 }
 
-/// Who has the directory, as far as can be told without taking the lock: what the file says, while its process is there.
+/// Who has the directory, as far as can be told without taking the lock, which would keep a node from starting: what the
+/// file says, while the system says that it is locked.
 pub(crate) fn holder_of(dir: &Path) -> Option<String> {
-    let text = holder(&mut File::open(dir.join(FILE)).ok()?);
-    let process: libc::pid_t = text.strip_prefix("process ")?.split(' ').next()?.parse().ok()?;
-    // SAFETY: signal 0 is not sent; the call only tells whether the process is there.
-    let there = unsafe { libc::kill(process, 0) };
-    let is_there = there == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
-    (process > 0 && is_there).then_some(text)
+    let mut file = File::open(dir.join(FILE)).ok()?;
+    let text = holder(&mut file);
+    // Where the system does not tell, the last holder is named.
+    is_locked(&file).unwrap_or(true).then_some(text)
+}
+
+/// Whether anybody has locked the file, where the system tells.
+fn is_locked(file: &File) -> Option<bool> {
+    let inode = format!(":{}", file.metadata().ok()?.ino());
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    // Such as `1: FLOCK  ADVISORY  WRITE 2811 08:01:1573 0 EOF`.
+    let is_it = |line: &str| line.contains("FLOCK") && line.split_whitespace().any(|part| part.ends_with(&inode));
+    Some(locks.lines().any(is_it))
 }
 
 fn holder(file: &mut File) -> String {

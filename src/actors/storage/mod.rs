@@ -16,7 +16,7 @@
 //! * [`reader`] finds events by position, and by author and sequence number, wherever they lie; [`chain`] follows one author, `scan` reads those of a
 //!   subject in their order. [`mark`] is how a position is kept in the meta table.
 //! * [`frozen`] is a directory as of one commit for somebody who trusts nothing in it, and reads its [`pages`] without
-//!   LMDB; [`claim`] has each directory open once in a process.
+//!   LMDB, and [`onlooker`] how to come to one; [`claim`] has each directory open once in a process.
 //! * [`open`] puts these together into a [`Store`].
 //!
 //! # The log
@@ -42,6 +42,7 @@ pub(crate) mod keys;
 pub(crate) mod lmdb;
 pub(crate) mod lock;
 pub(crate) mod mark;
+pub(crate) mod onlooker;
 pub(crate) mod open;
 pub(crate) mod pages;
 pub(crate) mod preflight;

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::{
-    log,
+    compare,
     report::{Finding, Findings, VerifyReport, remedy},
     state::{SubjectState, Subjects},
 };
@@ -15,7 +15,7 @@ use crate::{
             frozen::View,
             head::Head,
             keys::{self, SubjectNumber},
-            lmdb::{Reads, Table},
+            lmdb::{Reads, Row, Table},
             reader::LogReader,
         },
     },
@@ -30,6 +30,9 @@ use crate::{
 /// The keys that are known here.
 pub(super) type Keys = HashMap<XaeroID, PublicKey>;
 
+/// By the number of a batch, the logs whose newest head it has: subject, author, length.
+pub(super) type Referred = HashMap<u64, Vec<(SubjectId, XaeroID, u64)>>;
+
 /// What is looked at, and where it goes.
 pub(super) struct Heads<'h, 'v> {
     pub(super) view: &'h View<'v>,
@@ -43,9 +46,9 @@ pub(super) struct Heads<'h, 'v> {
 impl<'v> Heads<'_, 'v> {
     /// The rows of the heads table, as far as the walk along the log has not compared them. Returns of how many trees each
     /// batch is the newest.
-    pub(super) fn rows(&mut self, rows: Vec<(&'v [u8], &'v [u8])>) -> HashMap<u64, Vec<(SubjectId, XaeroID, u64)>> {
+    pub(super) fn rows(&mut self, rows: Vec<Row<'v>>) -> Referred {
         let numbers = self.subjects.by_number();
-        let mut referred: HashMap<u64, Vec<(SubjectId, XaeroID, u64)>> = HashMap::new();
+        let mut referred: Referred = HashMap::new();
         for (key, row) in rows {
             let number = SubjectNumber::from_key(key).filter(|_| key.len() == 4);
             let place = number.and_then(|number| numbers.get(&number).copied());
@@ -69,7 +72,7 @@ impl<'v> Heads<'_, 'v> {
                 let what = format!("the head says {} events, and the log has {}", head.count, state.head.count);
                 self.findings.add(named(damage(&what)));
             } else if state.compared != Some(head.count) && head.count == state.head.count {
-                log::compare(self.view, state, &head, self.findings);
+                compare::head(self.view, state, &head, self.findings);
             }
             let id = state.id;
             for (_, author, tree) in head.authors() {
@@ -135,7 +138,7 @@ impl<'v> Heads<'_, 'v> {
             return self.findings.add(damage("a signed head is of another log than its key says".to_owned()));
         }
         let verified = self.keys.get(&head.author).map(|key| signed.verify(key));
-        let holds = self.judge(verified, head.author, &damage);
+        let holds = self.judge(verified, head.author, damage);
         self.head(&head, holds, &damage);
     }
 
@@ -214,7 +217,7 @@ impl<'v> Heads<'_, 'v> {
     }
 
     /// Each tree of the checkpoint whose signature is gone, and batches that count too few trees.
-    pub(super) fn references(&mut self, referred: HashMap<u64, Vec<(SubjectId, XaeroID, u64)>>) {
+    pub(super) fn references(&mut self, referred: Referred) {
         let mut referred: Vec<_> = referred.into_iter().collect();
         referred.sort_unstable_by_key(|(batch, _)| *batch);
         for (batch, trees) in referred {

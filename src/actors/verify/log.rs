@@ -8,17 +8,18 @@
 //! says where its log goes on, and the gap is one finding.
 
 use super::{
+    compare,
     report::{Finding, Findings, remedy},
     state::{SubjectState, Subjects},
 };
 use crate::{
     actors::{
-        committer::heads::unchecked,
+        committer::cuts,
         mmr::nodes::STORED_LEVEL,
         storage::{
             block::{BlockView, Entry, Links, Stored},
             frozen::View,
-            head::{Head, INDEX_STEP, IndexRows},
+            head::Head,
             keys::{self, SubjectNumber},
             lmdb::{Reads, Table},
             reader::LogReader,
@@ -44,6 +45,17 @@ pub(super) struct Source<'v> {
     pub(super) bytes: &'v [u8],
     /// The table, where it has tables.
     pub(super) table: Option<&'static str>,
+}
+
+/// Reads a block all of whose events are in a segment as well, which the walk goes through instead.
+pub(super) fn double(view: &View<'_>, first: u64, value: &[u8], findings: &mut Findings) {
+    let source = Source { file: "data.mdb".to_owned(), bytes: view.bytes(), table: Some("log") };
+    let read = BlockView::open(first, value)
+        .and_then(|block| (first..block.end()).try_for_each(|position| block.stored(position).map(drop)));
+    if let Err(error) = read {
+        let what = format!("a block of the log cannot be read, and its events are in a segment as well: {error}");
+        findings.add(source.at(Finding::damage(what, remedy::RESTORE).positions(first, first), first, value));
+    }
 }
 
 impl Source<'_> {
@@ -100,6 +112,19 @@ impl LogWalk {
         self.next = None;
     }
 
+    /// The log goes on here, whatever could be read before.
+    pub(super) const fn resume(&mut self, next: u64) {
+        self.next = Some(next);
+    }
+
+    /// A range that cannot be read at all.
+    pub(super) fn lost(&mut self, finding: Finding, end: u64, findings: &mut Findings) {
+        self.end(findings);
+        findings.add(finding);
+        self.lost += 1;
+        self.next = Some(end);
+    }
+
     /// Looks at a block.
     pub(super) fn block<'v>(
         &mut self,
@@ -141,6 +166,12 @@ impl LogWalk {
             }
         };
         self.next = Some(block.end());
+        // A length that is damaged shows in nothing else: no reader asks for what is behind the last entry.
+        if block.length_up_to(block.end().saturating_sub(1)).is_ok_and(|length| length != value.len()) {
+            let what = "a block of the log is longer than its entries";
+            let finding = Finding::damage(what, remedy::RESTORE).positions(first, block.end().saturating_sub(1));
+            findings.add(source.at(finding, first, value));
+        }
         let mut part: Vec<Read<'v>> = Vec::with_capacity(PART_EVENTS);
         for position in first..block.end() {
             let entry = block.entry(position);
@@ -162,6 +193,14 @@ impl LogWalk {
             }
         }
         self.part(view, source, &mut part, findings);
+    }
+
+    /// The end of a block whose own table does not tell it.
+    pub(super) fn close(&mut self, end: u64, findings: &mut Findings) {
+        if let Some(open) = self.open.take() {
+            let from = open.positions.map_or(0, |(from, _)| from);
+            findings.add(open.positions(from, end.saturating_sub(1)));
+        }
     }
 
     /// The end of the log.
@@ -222,7 +261,7 @@ impl LogWalk {
         state.tree(slot).lost = lost;
         let causes_known = !state.is_broken && !state.is_blurred;
         for dep in record.deps().filter(|_| causes_known) {
-            if !state.head.has(dep) {
+            if !state.head.has(dep) && !is_retracted(view, state, dep) {
                 findings.add(finding(&state.name, format!("it depends on {dep}, which is not in the log before it")));
             }
         }
@@ -235,7 +274,7 @@ impl LogWalk {
             }
         }
         let rows = state.head.apply_at(slot, position, dot, record.clock(), record.deps());
-        index_rows(view, state, rows, position, dot, findings);
+        compare::index_rows(view, state, rows, position, dot, findings);
         self.leaf(view, place, slot, id, findings);
     }
 
@@ -277,7 +316,7 @@ impl LogWalk {
         self.events += 1;
         let clock = state.head.clock;
         let rows = state.head.apply_at(slot, position, dot, clock, []);
-        index_rows(view, state, rows, position, dot, findings);
+        compare::index_rows(view, state, rows, position, dot, findings);
         self.leaf(view, place, slot, id, findings);
     }
 
@@ -291,7 +330,7 @@ impl LogWalk {
                 && let Some(row) = state.row.take()
             {
                 state.compared = Some(row.count);
-                compare(view, state, &row, findings);
+                compare::head(view, state, &row, findings);
             }
         }
     }
@@ -317,7 +356,7 @@ impl LogWalk {
                 }
             });
             for node in completed {
-                compare_node(view, state, slot, node, findings);
+                compare::node(view, state, slot, node, findings);
             }
         }
         leaves.clear();
@@ -356,52 +395,13 @@ impl LogWalk {
     }
 }
 
-/// Compares a row of the heads with what the log gives at its length.
-pub(super) fn compare(view: &View<'_>, state: &mut SubjectState, row: &Head, findings: &mut Findings) {
-    if state.is_broken {
-        return;
+/// Whether a cause is beyond the end of its author's log, which is why it need not be here.
+fn is_retracted(view: &View<'_>, state: &mut SubjectState, dep: Dot) -> bool {
+    // Looked up when it is needed: a node beside may have learnt of it meanwhile.
+    if let Some(cuts) = state.number.and_then(|number| cuts::load(view, number).ok()) {
+        state.head.cuts = cuts;
     }
-    let offset = view.get(Table::Heads, &row.number.key()).ok().flatten().and_then(|row| view.offset_of(row));
-    let wrong = |what: String| {
-        let finding = Finding::damage(what, remedy::RESTORE).row("heads", &row.number.key());
-        finding.subject(&state.name).offset(offset)
-    };
-    let count = row.count;
-    if row.last != state.head.last {
-        findings.add(wrong(format!("the head after {count} events leads to another last event than the log")));
-    }
-    if !state.is_blurred {
-        if row.clock != state.head.clock {
-            findings.add(wrong(format!("the head after {count} events has another clock than the log")));
-        }
-        let sorted = |head: &Head| {
-            let mut dots: Vec<Dot> = head.frontier.iter().collect();
-            dots.sort_unstable();
-            dots
-        };
-        if sorted(row) != sorted(&state.head) {
-            findings.add(wrong(format!("the head after {count} events has another frontier than the log")));
-        }
-    }
-    if row.authors().count() != state.head.authors().count() {
-        findings.add(wrong(format!("the head after {count} events has another number of authors than the log")));
-    }
-    for ((slot, kept, tree), (_, found, _)) in row.authors().zip(state.head.authors()) {
-        let is_same = (kept.author, kept.seq, kept.last) == (found.author, found.seq, found.last)
-            && (kept.clock == found.clock || state.is_blurred);
-        if !is_same {
-            findings
-                .add(wrong("the head of an author's log is not what the log gives".to_owned()).author(found.author));
-        }
-        let grown = usize::try_from(slot).ok().and_then(|slot| state.trees.get(slot)).filter(|grown| !grown.is_broken);
-        if let Some(grown) = grown
-            && tree.peaks.len() == grown.peaks.len()
-            && tree.peaks != grown.peaks
-        {
-            let finding = wrong("the tree of an author's log is not what the log gives".to_owned());
-            findings.add(finding.author(found.author).seqs(1, found.seq));
-        }
-    }
+    state.head.cuts.retracts(dep)
 }
 
 /// Where a log goes on behind what is lost.
@@ -438,68 +438,4 @@ fn clock_of(view: &View<'_>, state: &SubjectState, dot: Dot) -> Option<Clock> {
     }
     let found = LogReader::new(view).by_seq((state.number?, state.id), slot, &author, dot.seq);
     found.ok().flatten().map(|stored| stored.record.clock())
-}
-
-/// Compares the rows of the sparse indexes that an event has.
-fn index_rows(
-    view: &View<'_>,
-    state: &SubjectState,
-    rows: IndexRows,
-    position: u64,
-    dot: Dot,
-    findings: &mut Findings,
-) {
-    let Some(number) = state.number else { return };
-    let mut check = |table, name, key: &[u8]| {
-        let Ok(row) = view.get(table, key) else { return };
-        let what = match row {
-            Some(row) if row == keys::position(position) => return,
-            Some(_) => format!("a row of the index leads to another event than that at position {position}"),
-            None => format!("the index has no row for the event at position {position}"),
-        };
-        let finding = Finding::damage(what, remedy::REBUILD).row(name, key).subject(&state.name);
-        let finding = finding.author(dot.author).seqs(dot.seq, dot.seq).positions(position, position);
-        findings.add(finding.offset(row.and_then(|row| view.offset_of(row))));
-    };
-    if let Some(step) = rows.subject {
-        check(Table::SubjectIndex, "subject_index", &keys::subject_index(number, step));
-    }
-    // Behind a loss the slots may be others.
-    if let Some((slot, step)) = rows.author.filter(|_| !state.is_broken) {
-        check(Table::AuthorIndex, "author_index", &keys::author_index(number, slot, step));
-    }
-}
-
-/// Compares a node of an author's tree with its row, if the projection has come there.
-fn compare_node(
-    view: &View<'_>,
-    state: &mut SubjectState,
-    slot: u32,
-    (level, index, node): (u8, u64, Hash),
-    findings: &mut Findings,
-) {
-    let Some(number) = state.number.filter(|_| !state.is_broken) else { return };
-    let above = level - STORED_LEVEL;
-    let step = (index + 1) << above;
-    let key = keys::author_index(number, slot, step);
-    let Ok(row) = view.get(Table::Nodes, &key) else { return };
-    let author = state.author(slot);
-    let finding = |state: &SubjectState, what: &str| {
-        let last = step.saturating_mul(INDEX_STEP);
-        let first = last.saturating_sub(INDEX_STEP << above) + 1;
-        let finding = Finding::damage(what, remedy::REBUILD).row("nodes", &key).subject(&state.name);
-        Finding { author, ..finding }.seqs(first, last).offset(row.and_then(|row| view.offset_of(row)))
-    };
-    // The projection may not have come there yet. A row whose checksum differs is found by the look at all rows.
-    let Some(bytes) = row else { return };
-    let Some(nodes) = unchecked(bytes) else {
-        state.tree(slot).bad_nodes = true;
-        return;
-    };
-    let at = usize::from(above) * 32;
-    let expected = (usize::try_from(step.trailing_zeros()).unwrap_or(usize::MAX) + 1) * 32;
-    if nodes.len() != expected || nodes.get(at..at + 32) != Some(&node) {
-        findings.add(finding(state, "a node of an author's tree is not what the log gives"));
-        state.tree(slot).bad_nodes = true;
-    }
 }

@@ -6,19 +6,23 @@
 //!
 //! * `report` is what is said: findings with their places, and the ways out.
 //! * `file` are the pages of the data file.
-//! * `log` is the walk along the log, `state` what it has come to.
+//! * `log` is the walk along the log, first through its `segments`, then its table; `state` is what it has come to, and
+//!   `compare` holds that against the rows that say the same.
 //! * `rows` are the rows beside the log, `heads` those that are signed.
 //!
 //! What is wrong is reported once, where it lies. What cannot be compared because of it is left out.
 
+mod compare;
 mod file;
 mod heads;
 mod log;
 mod report;
 mod rows;
+mod segments;
 mod state;
 
 use std::{
+    cell::Cell,
     fs,
     io::ErrorKind,
     path::Path,
@@ -32,16 +36,19 @@ use self::{
     log::{LogWalk, Source},
     report::{Findings, remedy},
     rows::Rows,
+    segments::SegmentWalk,
 };
 use crate::{
     actors::{
         keyring::inspect,
         storage::{
             StorageError,
-            frozen::{View, Watch},
+            frozen::View,
             home, keys,
             lmdb::{Reads, Table},
-            lock, preflight,
+            lock,
+            onlooker::Watch,
+            preflight,
         },
     },
     wire::{
@@ -99,6 +106,7 @@ pub fn verify(
             findings: Findings::new(options.max_findings),
             report: VerifyReport::default(),
             keys: Keys::new(),
+            segments: SegmentWalk::default(),
             progress,
         };
         if let Some(report) = verification.run()? {
@@ -117,6 +125,7 @@ struct Verification<'v> {
     findings: Findings,
     report: VerifyReport,
     keys: Keys,
+    segments: SegmentWalk,
     progress: &'v mut dyn FnMut(Progress),
 }
 
@@ -223,7 +232,10 @@ impl Verification<'_> {
             let view = frozen.view();
             if self.part(&view, &mut walk, &mut from)? {
                 walk.end(&mut self.findings);
-                return self.rest(&view, walk);
+                self.rest(&view, walk)?;
+                drop(frozen);
+                std::mem::take(&mut self.segments).rest(watch.segments(), &mut self.report, &mut self.findings);
+                return Ok(());
             }
         }
     }
@@ -247,10 +259,21 @@ impl Verification<'_> {
 
     /// A part of the log, as of one commit. Returns whether it was the last one.
     fn part(&mut self, view: &View<'_>, walk: &mut LogWalk, from: &mut u64) -> Result<bool, VerifyError> {
-        let source = Source { file: "data.mdb".to_owned(), bytes: view.bytes(), table: Some("log") };
         let begun = Instant::now();
-        let total = view.last(Table::Log).ok().flatten().and_then(|(key, _)| keys::position_of(key)).unwrap_or(0);
-        let is_damaged = std::cell::Cell::new(false);
+        let last = view.last(Table::Log).ok().flatten().and_then(|(key, _)| keys::position_of(key));
+        let total = last.unwrap_or(0).max(view.trimmed());
+        if *from < view.trimmed() {
+            while *from < view.trimmed() {
+                self.segments.part(view, walk, from, &mut self.findings)?;
+                (self.progress)(Progress { what: "log", done: (*from).min(total), total });
+                if begun.elapsed() >= LONGEST_VIEW {
+                    return Ok(false);
+                }
+            }
+            self.doubles(view, *from)?;
+        }
+        let source = Source { file: "data.mdb".to_owned(), bytes: view.bytes(), table: Some("log") };
+        let is_damaged = Cell::new(false);
         let mut is_last = true;
         view.rows(
             Table::Log,
@@ -278,6 +301,23 @@ impl Verification<'_> {
         Ok(is_last)
     }
 
+    /// Blocks that are in segments and have not left the table yet.
+    fn doubles(&mut self, view: &View<'_>, end: u64) -> Result<(), VerifyError> {
+        view.rows(
+            Table::Log,
+            &[],
+            &mut |key, value| {
+                let first = keys::position_of(key).filter(|first| *first < end);
+                if let Some(first) = first {
+                    log::double(view, first, value, &mut self.findings);
+                }
+                Ok(first.is_some())
+            },
+            &mut |_| {},
+        )?;
+        Ok(())
+    }
+
     /// What stands beside the log, as of the commit in which its end was reached.
     fn rest(&mut self, view: &View<'_>, mut walk: LogWalk) -> Result<(), VerifyError> {
         let steps: u64 = 3;
@@ -288,14 +328,13 @@ impl Verification<'_> {
         rows.indexes()?;
         rows.pending()?;
         rows.snapshots()?;
-        rows.checked(Table::Cuts, "cuts")?;
-        rows.checked(Table::Cursors, "cursors")?;
-        let writers = rows.writers()?;
+        rows.cursors()?;
+        self.keys.extend(rows.writers()?);
+        rows.cuts(&self.keys)?;
         let head_rows = rows.all(Table::Heads)?;
         if self.only.is_none() {
             rows.meta(end, !head_rows.is_empty())?;
         }
-        self.keys.extend(writers);
         (self.progress)(Progress { what: "rows", done: 1, total: steps });
         let (mut batches, mut counts) = (Vec::new(), Vec::new());
         for (key, row) in rows.all(Table::SignedHeads)? {

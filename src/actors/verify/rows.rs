@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use super::{
+    heads::Keys,
     report::{Finding, Findings, remedy},
     state::Subjects,
 };
@@ -11,16 +12,19 @@ use crate::{
         committer::{heads::unchecked, recover},
         storage::{
             StorageError,
+            cursor::Cursor,
             frozen::View,
             head::INDEX_STEP,
             home,
             keys::{self, SubjectNumber},
-            lmdb::{Reads, Table},
+            lmdb::{Reads, Row, Table},
+            mark,
             open::snapshot_row,
         },
     },
     wire::{
         archive,
+        fork::ForkEvidence,
         id::{SubjectId, XaeroID},
         key::PublicKey,
         name,
@@ -35,9 +39,12 @@ pub(super) struct Rows<'r, 'v> {
     pub(super) findings: &'r mut Findings,
 }
 
+/// Called with each row's key and value.
+type Visit<'c, 'v, R> = dyn FnMut(&mut R, &'v [u8], &'v [u8]) + 'c;
+
 impl<'v> Rows<'_, 'v> {
     /// All rows of a table that can be read. Pages that cannot are reported by the look at the pages.
-    pub(super) fn all(&self, table: Table) -> Result<Vec<(&'v [u8], &'v [u8])>, StorageError> {
+    pub(super) fn all(&self, table: Table) -> Result<Vec<Row<'v>>, StorageError> {
         let mut rows = Vec::new();
         self.view.rows(
             table,
@@ -51,7 +58,7 @@ impl<'v> Rows<'_, 'v> {
         Ok(rows)
     }
 
-    fn each(&mut self, table: Table, visit: &mut dyn FnMut(&mut Self, &'v [u8], &'v [u8])) -> Result<(), StorageError> {
+    fn each(&mut self, table: Table, visit: &mut Visit<'_, 'v, Self>) -> Result<(), StorageError> {
         let view = self.view;
         view.rows(
             table,
@@ -91,6 +98,12 @@ impl<'v> Rows<'_, 'v> {
                 b"trees" | b"head_batches" | b"unsigned_heads" => {
                     if unchecked(row).is_none() {
                         rows.bad("a row is damaged: its checksum differs", place, row, remedy::RESTORE);
+                    }
+                }
+                mark::TRIMMED => {
+                    if mark::get(rows.view, key).is_err() {
+                        let what = "the position up to which the log is in segments is damaged: its checksum differs";
+                        rows.bad(what, place, row, remedy::RESTORE);
                     }
                 }
                 // Compared with the directory itself.
@@ -266,12 +279,65 @@ impl<'v> Rows<'_, 'v> {
         })
     }
 
-    /// Rows that have nothing but a checksum behind them.
-    pub(super) fn checked(&mut self, table: Table, name: &'static str) -> Result<(), StorageError> {
+    /// The places of durable subscriptions.
+    pub(super) fn cursors(&mut self) -> Result<(), StorageError> {
+        const REMEDY: &str = "the events are there: give the subscription another name, so that it begins again";
         let numbers = self.subjects.by_number();
-        self.each(table, &mut |rows, key, row| {
-            if unchecked(row).is_none() && rows.concerns(&numbers, key) {
-                rows.bad("a row is damaged: its checksum differs", (name, key), row, remedy::RESTORE);
+        self.each(Table::Cursors, &mut |rows, key, row| {
+            if !rows.concerns(&numbers, key) {
+                return;
+            }
+            let place = ("cursors", key);
+            let state = rows.state_of(&numbers, key);
+            match Cursor::decode(key, row) {
+                None => rows.bad("the place of a subscription is damaged: its checksum differs", place, row, REMEDY),
+                Some(cursor) if state.is_some_and(|(is_broken, count)| !is_broken && cursor.covered > count) => {
+                    rows.bad("a subscription is further than the log", place, row, REMEDY);
+                }
+                Some(_) => {}
+            }
+        })
+    }
+
+    /// Where authors' logs end, and the evidence for it.
+    pub(super) fn cuts(&mut self, keys: &Keys) -> Result<(), StorageError> {
+        const REMEDY: &str = "have the evidence of the fork sent again by a peer";
+        let numbers = self.subjects.by_number();
+        self.each(Table::Cuts, &mut |rows, key, row| {
+            if !rows.concerns(&numbers, key) {
+                return;
+            }
+            let place = ("cuts", key);
+            let Some((said, evidence)) = unchecked(row).and_then(|row| row.split_first_chunk::<8>()) else {
+                return rows.bad("the end of an author's log is damaged: its checksum differs", place, row, REMEDY);
+            };
+            let evidence = match ForkEvidence::decode(evidence) {
+                Ok(evidence) => evidence,
+                Err(error) => {
+                    return rows.bad(format!("the evidence of a fork cannot be read: {error}"), place, row, REMEDY);
+                }
+            };
+            let author = evidence.author();
+            let id = numbers.iter().find(|(number, _)| key.starts_with(&number.key()));
+            let id = id.and_then(|(_, place)| rows.subjects.get(*place)).map(|state| state.id);
+            let is_named = key.get(4..) == Some(author.as_bytes().as_slice());
+            if !is_named || id.is_some_and(|id| id != evidence.subject()) {
+                return rows.bad("the evidence of a fork is about another log than its key says", place, row, REMEDY);
+            }
+            match keys.get(&author).map(|key| evidence.verify(key)) {
+                Some(Ok(cut)) if cut.last_valid == u64::from_le_bytes(*said) => {}
+                Some(Ok(_)) => {
+                    rows.bad("the end of an author's log is not the one of the evidence", place, row, REMEDY)
+                }
+                Some(Err(error)) => {
+                    rows.bad(format!("the evidence of a fork does not hold: {error}"), place, row, REMEDY);
+                }
+                None => {
+                    let what = "the evidence of a fork cannot be checked: the key of its author is not here";
+                    let remedy = "get the author's public key; the directory need not be repaired";
+                    let finding = Finding::warning(what, remedy).row("cuts", key).author(author);
+                    rows.findings.add(finding.offset(rows.view.offset_of(row)));
+                }
             }
         })
     }

@@ -63,7 +63,7 @@ impl NodeBuilder {
         self
     }
 
-    /// How many bytes of the log make a segment, which is the file that the oldest part of the log moves to: 64 MiB unless
+    /// How many bytes of the log make a segment, which is the file that the oldest part of the log moves to: 32 MiB unless
     /// set. Of less than this the history stays in the data file, whatever it is. A segment holds one commit at least,
     /// however large that is.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {

@@ -272,6 +272,11 @@ impl SubjectActor {
 
 impl Actor for SubjectActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // What they had not come to when the log was last in use: nobody may publish, and a proof be asked for all the same.
+        self.advance_projections(ctx);
+    }
 }
 
 impl Drop for SubjectActor {

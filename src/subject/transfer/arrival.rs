@@ -1,9 +1,11 @@
 //! What becomes of the chunks of a bundle once they are proven.
 //!
-//! What the log has already is compared id by id. The rest is handed over to the subject a few chunks ahead of the disk, so
-//! that the next is verified while the last is being synced.
+//! What the log has already is compared id by id. The rest is handed over to the subject in parts of a few chunks, one part
+//! at a time: the next is verified while the last is being synced.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use hashbrown::HashSet;
 
 use super::{
     Progress,
@@ -12,23 +14,28 @@ use super::{
 };
 use crate::{
     actors::{
-        committer::{IngestOutcome, IngestRefusal, heads::KnownHead, writer::ForeignBatch},
+        committer::{IngestOutcome, IngestRefusal, heads::KnownHead, submission::ForeignBatch},
         mmr::nodes::TreeNodes,
         storage::{StorageError, lmdb::ReadTxn, open::SubjectLog, reader::LogReader},
+        supervise::{MAX_BYTES, MAX_EVENTS},
     },
     subject::{engine::Engine, error::Error, handle::Subject, ingest::IngestReceipt, node::Node, run::Handle},
     wire::{
-        bundle::{BundleCheck, BundleLog, CheckedChunk, CheckedRange},
-        fork::ForkHalf,
+        bundle::{BundleCheck, BundleLog, CheckedChunk, CheckedRange, MAX_CHUNK_EVENTS, MAX_CHUNK_FRAME_BYTES},
+        fork::{Cut, ForkEvidence, ForkHalf},
         head::SignedHead,
         id::{Dot, EventId},
+        key::PublicKey,
         mmr::{Hash, InclusionProof, Nodes, Peaks},
     },
 };
 
-/// Chunks that are on their way to the disk: one is written, one waits, and one is handed over. With the largest chunks
-/// they leave room for publishers within what a subject may have on its way.
-const CHUNKS_AHEAD: usize = 3;
+/// Chunks that are handed over together, so that they share a sync of the disk. One part has 8,192 events and 8 MiB at most,
+/// half of what a subject may have on its way: the rest is for publishers.
+const CHUNKS_OF_PART: usize = 2;
+
+const _: () = assert!(CHUNKS_OF_PART * MAX_CHUNK_EVENTS <= MAX_EVENTS / 2);
+const _: () = assert!(CHUNKS_OF_PART * MAX_CHUNK_FRAME_BYTES <= MAX_BYTES / 2);
 
 /// First pause where publishers have filled up what a subject may have on its way: a commit takes about as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -49,9 +56,15 @@ pub(super) struct Arrival {
     log: Arc<SubjectLog>,
     /// What was here of each author of the bundle when the import began.
     known: Vec<KnownHead>,
-    /// Handed over, the oldest first.
-    sent: VecDeque<Sent>,
+    /// What is handed over next.
+    part: Part,
+    /// What is on its way to the disk.
+    sent: Option<Sent>,
     counts: Counts,
+    /// Authors whose logs were cut by this import.
+    forks: Vec<Cut>,
+    /// Places of authors whose history in the bundle is not the one that is here: what is past the cut stays there.
+    parted: HashSet<usize>,
     // The subject runs as long.
     _handle: Handle,
 }
@@ -71,14 +84,20 @@ impl Counts {
     }
 }
 
-/// A chunk that was handed over.
+/// What was verified of a few chunks.
+#[derive(Default)]
+struct Part {
+    batch: ForeignBatch,
+    chunks: usize,
+    /// What they add to each author's log, and the author's head: for the evidence, should one turn out to have forked.
+    ranges: Vec<(CheckedRange, SignedHead)>,
+}
+
+/// A part that was handed over.
 struct Sent {
     batch: Arc<ForeignBatch>,
+    ranges: Vec<(CheckedRange, SignedHead)>,
     receipt: IngestReceipt,
-    /// What it adds to each author's log: for the evidence, should one turn out to have forked.
-    ranges: Vec<CheckedRange>,
-    /// Heads of the authors of the ranges.
-    heads: Vec<SignedHead>,
 }
 
 impl Arrival {
@@ -93,7 +112,18 @@ impl Arrival {
             known.push(engine.head(&log, *author, 0)?);
         }
         let counts = Counts { total: check.opening().events, ..Counts::default() };
-        let mut arrival = Self { subject, engine, log, known, sent: VecDeque::new(), counts, _handle: handle };
+        let mut arrival = Self {
+            subject,
+            engine,
+            log,
+            known,
+            part: Part::default(),
+            sent: None,
+            counts,
+            forks: Vec::new(),
+            parted: HashSet::new(),
+            _handle: handle,
+        };
         let mut continued = Vec::new();
         for (place, (author, base)) in authors.into_iter().enumerate().filter(|(_, (_, base))| *base > 0) {
             let have = arrival.length(place);
@@ -110,7 +140,8 @@ impl Arrival {
         for logs in complete.chunks(HEADS_AT_ONCE) {
             let heads = logs.iter().map(|log| log.head().clone()).collect();
             let keys = logs.iter().map(|log| log.key().clone()).collect();
-            arrival.send(ForeignBatch { heads, keys, is_verified: true, ..ForeignBatch::default() }, Vec::new())?;
+            arrival.part.batch = ForeignBatch { heads, keys, ..ForeignBatch::default() };
+            arrival.hand_over()?;
         }
         Ok(arrival)
     }
@@ -125,34 +156,31 @@ impl Arrival {
         for range in &chunk.ranges {
             self.compare(check, range)?;
         }
-        let mut batch = ForeignBatch { is_verified: true, ..ForeignBatch::default() };
+        // Past the cut, only the history that is here is kept whole: with the head that covers it it can be shown to others.
         let cuts = self.log.cuts();
         for event in &chunk.events {
-            if cuts.retracts(event.dot) {
+            if cuts.retracts(event.dot) && self.parted.contains(&event.log) {
                 self.counts.retracted += 1;
             } else if event.dot.seq <= self.length(event.log) {
                 self.counts.duplicates += 1;
             } else {
-                batch.frames.push(event.frame.to_vec());
-                batch.ids.push(event.id);
+                self.part.batch.frames.push(event.frame.to_vec());
+                self.part.batch.ids.push(event.id);
             }
         }
-        for range in &chunk.ranges {
+        for range in chunk.ranges {
             let Some(log) = check.logs().get(range.log) else { continue };
             if range.before.len() == log.base() && !self.engine.keyring.contains(log.author()) {
-                batch.keys.push(log.key().clone());
+                self.part.batch.keys.push(log.key().clone());
             }
             if log.is_complete() {
-                batch.heads.push(log.head().clone());
+                self.part.batch.heads.push(log.head().clone());
             }
+            self.part.ranges.push((range, log.head().clone()));
         }
-        let heads = chunk.ranges.iter().filter_map(|range| Some(check.logs().get(range.log)?.head().clone())).collect();
-        if !batch.frames.is_empty() || !batch.heads.is_empty() || !batch.keys.is_empty() {
-            while self.sent.len() >= CHUNKS_AHEAD {
-                self.settle()?;
-            }
-            let sent = Sent { heads, ..self.hand_over(Arc::new(batch), chunk.ranges)? };
-            self.sent.push_back(sent);
+        self.part.chunks += 1;
+        if self.part.chunks == CHUNKS_OF_PART {
+            self.hand_over()?;
         }
         progress(self.counts.progress());
         Ok(())
@@ -164,10 +192,9 @@ impl Arrival {
         check: &BundleCheck,
         progress: &mut impl FnMut(Progress),
     ) -> Result<ImportSummary, ImportFailure> {
-        while !self.sent.is_empty() {
-            self.settle()?;
-            progress(self.counts.progress());
-        }
+        self.hand_over()?;
+        self.settle()?;
+        progress(self.counts.progress());
         let mut waiting = 0;
         for log in check.logs() {
             let here = self.engine.head(&self.log, log.author(), 0)?.author.seq;
@@ -180,6 +207,7 @@ impl Arrival {
             new: self.counts.new,
             duplicates: self.counts.duplicates,
             retracted: self.counts.retracted,
+            forks: self.forks.clone(),
             waiting,
             authors: check.logs().len(),
             bundle_root: check.root(),
@@ -189,37 +217,70 @@ impl Arrival {
 
     /// Waits for what is on its way, after an error, and returns how many events were new and how many were not.
     pub(super) fn abandon(mut self) -> (u64, u64) {
-        while !self.sent.is_empty() {
-            // The first error is the one that is told.
-            let _ = self.settle();
-        }
+        // The first error is the one that is told.
+        let _ = self.hand_over().and_then(|()| self.settle());
         (self.counts.new, self.counts.duplicates)
+    }
+
+    /// Ends an author's log, by evidence that was verified.
+    pub(super) fn cut(&mut self, evidence: ForkEvidence, cut: Cut, key: &PublicKey) -> Result<(), ImportFailure> {
+        if self.log.cuts().last_valid(cut.author).is_some_and(|last| last <= cut.last_valid) {
+            return Ok(());
+        }
+        self.hand_over()?;
+        self.settle()?;
+        let forks = vec![(evidence, cut)];
+        let batch = ForeignBatch { forks, keys: vec![key.clone()], ..ForeignBatch::default() };
+        self.subject.take_foreign(batch)?.wait()?;
+        self.forks.retain(|known| known.author != cut.author);
+        self.forks.push(cut);
+        Ok(())
     }
 
     /// Checks that what is here of an author's log agrees with what the chunk adds to it. What is past the point where a
     /// known fork begins counts nowhere, and may differ.
-    fn compare(&self, check: &BundleCheck, range: &CheckedRange) -> Result<(), ImportFailure> {
+    ///
+    /// Where it does not, the author has signed two histories, or what is here is not signed. The first ends the author's
+    /// log, and the import goes on around it.
+    fn compare(&mut self, check: &BundleCheck, range: &CheckedRange) -> Result<(), ImportFailure> {
         let (before, after) = (range.before.len(), range.proof.old);
-        let Some(log) = check.logs().get(range.log) else { return Ok(()) };
-        let counts = self.log.cuts().last_valid(log.author()).unwrap_or(u64::MAX);
-        let shared = after.min(self.length(range.log)).min(counts);
-        if shared <= before {
+        let shared = after.min(self.length(range.log));
+        let Some(log) = check.logs().get(range.log).filter(|_| before < shared) else { return Ok(()) };
+        if self.parted.contains(&range.log) {
             return Ok(());
         }
-        let txn = self.engine.store.env.read()?;
-        let Some(mut tree) = self.tree(&txn, range.log) else { return Ok(()) };
-        for (index, there) in (before..shared).zip(&range.leaves) {
-            let here = tree.node(0, index)?;
-            if here != *there {
-                let dot = Dot::new(log.author(), index.saturating_add(1));
-                return Err(self.fork(dot, EventId::from(here), EventId::from(*there), range, log.head()));
-            }
+        let Some((dot, here, there)) = self.first_difference(log, range, before..shared)? else { return Ok(()) };
+        if !self.log.cuts().retracts(dot) {
+            let fork = self.fork(dot, here, there, range, log.head());
+            let Ok(Some(evidence)) = fork.evidence() else { return Err(ImportFailure::Fork(Box::new(fork))) };
+            let cut = evidence.verify(log.key()).map_err(Error::from)?;
+            self.cut(evidence, cut, log.key())?;
         }
+        self.parted.insert(range.log);
         Ok(())
     }
 
+    /// The first place at which what is here is not what the chunk has.
+    fn first_difference(
+        &self,
+        log: &BundleLog,
+        range: &CheckedRange,
+        shared: Range<u64>,
+    ) -> Result<Option<(Dot, EventId, EventId)>, StorageError> {
+        let txn = self.engine.store.env.read()?;
+        let Some(mut tree) = self.tree(&txn, range.log) else { return Ok(None) };
+        for (index, there) in shared.zip(&range.leaves) {
+            let here = tree.node(0, index)?;
+            if here != *there {
+                let dot = Dot::new(log.author(), index.saturating_add(1));
+                return Ok(Some((dot, EventId::from(here), EventId::from(*there))));
+            }
+        }
+        Ok(None)
+    }
+
     /// What is to be told of a fork.
-    fn fork(&self, dot: Dot, here: EventId, there: EventId, range: &CheckedRange, head: &SignedHead) -> ImportFailure {
+    fn fork(&self, dot: Dot, here: EventId, there: EventId, range: &CheckedRange, head: &SignedHead) -> ImportFork {
         let index = dot.seq.saturating_sub(1);
         let inclusion = InclusionProof::prolonged(&range.before, &range.leaves, &range.proof, index);
         let theirs = inclusion.map(|inclusion| ForkHalf::new(there, inclusion, head.clone()));
@@ -227,7 +288,7 @@ impl Arrival {
             tracing::warn!(%error, "what is here of a fork cannot be proven");
             None
         });
-        ImportFailure::Fork(Box::new(ImportFork { dot, here, there, ours, theirs }))
+        ImportFork { dot, here, there, ours, theirs }
     }
 
     /// That the author has signed the event that is here.
@@ -240,59 +301,39 @@ impl Arrival {
         Ok(Some(ForkHalf::new(here, inclusion, head)))
     }
 
-    fn send(&mut self, batch: ForeignBatch, ranges: Vec<CheckedRange>) -> Result<(), ImportFailure> {
-        while self.sent.len() >= CHUNKS_AHEAD {
-            self.settle()?;
+    /// Hands over what was gathered, once what was handed over before is durable.
+    fn hand_over(&mut self) -> Result<(), ImportFailure> {
+        self.settle()?;
+        let Part { batch, ranges, .. } = std::mem::take(&mut self.part);
+        if !batch.frames.is_empty() || !batch.heads.is_empty() || !batch.keys.is_empty() {
+            let batch = Arc::new(ForeignBatch { is_verified: true, ..batch });
+            let receipt = self.subject.take_foreign(Arc::clone(&batch))?;
+            self.sent = Some(Sent { batch, ranges, receipt });
         }
-        let sent = self.hand_over(Arc::new(batch), ranges)?;
-        self.sent.push_back(sent);
         Ok(())
     }
 
-    fn hand_over(&self, batch: Arc<ForeignBatch>, ranges: Vec<CheckedRange>) -> Result<Sent, Error> {
-        let receipt = self.subject.take_foreign(Arc::clone(&batch))?;
-        Ok(Sent { batch, receipt, ranges, heads: Vec::new() })
-    }
-
-    /// Waits for the oldest chunk, and counts what became of its events.
-    ///
-    /// Where there was no room for it, those after it may wait for its events by now. They are settled first, and then it
-    /// is sent again by itself.
+    /// Waits for what was handed over, and counts what became of its events. Where publishers have left no room for it, it
+    /// is handed over again after a pause: nobody tells when there is room.
     fn settle(&mut self) -> Result<(), ImportFailure> {
-        let Some(Sent { batch, receipt, ranges, heads }) = self.sent.pop_front() else { return Ok(()) };
+        let Some(Sent { batch, ranges, receipt }) = self.sent.take() else { return Ok(()) };
         let mut outcomes = receipt.wait();
         let mut pause = FIRST_PAUSE;
         for _ in 0..TRIES {
-            if !is_out_of_room(&outcomes) {
+            if !matches!(outcomes, Err(Error::Storage(StorageError::Busy))) {
                 break;
             }
-            let (mut again, later) = (VecDeque::new(), std::mem::take(&mut self.sent));
-            for sent in later {
-                let Sent { batch, receipt, ranges, heads } = sent;
-                let outcomes = receipt.wait();
-                if is_out_of_room(&outcomes) {
-                    again.push_back((batch, ranges, heads));
-                } else {
-                    self.count(&outcomes?, &ranges, &heads)?;
-                }
-            }
-            // Nothing of ours is on its way now: it is others' events that take up the room, and they tell us nothing.
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
-            outcomes = self.hand_over(Arc::clone(&batch), Vec::new())?.receipt.wait();
-            for (batch, ranges, heads) in again {
-                let sent = Sent { heads, ..self.hand_over(batch, ranges)? };
-                self.sent.push_back(sent);
-            }
+            outcomes = self.subject.take_foreign(Arc::clone(&batch))?.wait();
         }
-        self.count(&outcomes?, &ranges, &heads)
+        self.count(&outcomes?, &ranges)
     }
 
     fn count(
         &mut self,
         outcomes: &[IngestOutcome],
-        ranges: &[CheckedRange],
-        heads: &[SignedHead],
+        ranges: &[(CheckedRange, SignedHead)],
     ) -> Result<(), ImportFailure> {
         let mut failure = None;
         for outcome in outcomes {
@@ -311,15 +352,14 @@ impl Arrival {
         match failure {
             None => Ok(()),
             Some(IngestRefusal::Fork { dot, here, there }) => {
-                let of_author = |(_, head): &(&CheckedRange, &SignedHead)| head.head().author == dot.author;
-                match ranges.iter().zip(heads).find(of_author) {
-                    Some((range, head)) => Err(self.fork(*dot, *here, *there, range, head)),
-                    None => {
-                        let (dot, here, there) = (*dot, *here, *there);
-                        let fork = ImportFork { dot, here, there, ours: None, theirs: None };
-                        Err(ImportFailure::Fork(Box::new(fork)))
-                    }
-                }
+                let (dot, here, there) = (*dot, *here, *there);
+                let has_it = |(range, head): &&(CheckedRange, SignedHead)| {
+                    head.head().author == dot.author && (range.before.len() + 1..=range.proof.old).contains(&dot.seq)
+                };
+                Err(match ranges.iter().find(has_it) {
+                    Some((range, head)) => ImportFailure::Fork(Box::new(self.fork(dot, here, there, range, head))),
+                    None => ImportFailure::Fork(Box::new(ImportFork { dot, here, there, ours: None, theirs: None })),
+                })
             }
             Some(refusal) => Err(ImportFailure::Refused(refusal.clone())),
         }
@@ -348,16 +388,5 @@ impl Arrival {
     fn tree<'t>(&'t self, txn: &'t ReadTxn<'t>, place: usize) -> Option<TreeNodes<'t, ReadTxn<'t>>> {
         let known = self.known.get(place)?;
         Some(TreeNodes::new(txn, LogReader::new(txn), known.number, known.slot, known.author))
-    }
-}
-
-/// Whether the same chunk may be taken once there is more room.
-fn is_out_of_room(outcomes: &Result<Vec<IngestOutcome>, Error>) -> bool {
-    match outcomes {
-        Err(Error::Storage(StorageError::Busy)) => true,
-        Err(_) => false,
-        Ok(outcomes) => {
-            outcomes.iter().any(|outcome| matches!(outcome, IngestOutcome::Refused(IngestRefusal::NoRoomToWait { .. })))
-        }
     }
 }

@@ -51,16 +51,6 @@ pub enum ExportError {
         /// Events in the log.
         length: u64,
     },
-    /// An author has signed two histories.
-    #[error(
-        "the log of author {author} has forked after event {last_valid}, and a bundle has no place for two histories yet: send the evidence and the events by other means"
-    )]
-    Forked {
-        /// Whose log.
-        author: XaeroID,
-        /// The last of its events that counts.
-        last_valid: u64,
-    },
     /// An author's key is not here.
     #[error("the public key of author {author} is not known here: import its events from a bundle, which has it")]
     UnknownKey {
@@ -95,7 +85,7 @@ impl From<io::Error> for ExportError {
 pub struct ImportError {
     /// Why it ended.
     #[source]
-    pub failure: ImportFailure,
+    pub failure: Box<ImportFailure>,
     /// Events that it has brought before: verified, durable, and in the log for good.
     pub new: u64,
     /// Events before that were in the log already.

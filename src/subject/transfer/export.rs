@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     actors::{
+        committer::cuts,
         mmr::nodes::TreeNodes,
         storage::{
             StorageError,
@@ -22,8 +23,10 @@ use crate::{
     subject::{engine::Engine, handle::Subject},
     wire::{
         bundle::{
-            AuthorEntry, ChunkBuilder, ChunkProof, Encoder, MAX_AUTHORS, MAX_CHUNK_AUTHORS, MAX_CHUNK_EVENTS, Opening,
+            AuthorEntry, ChunkBuilder, ChunkProof, Encoder, ForkEntry, MAX_AUTHORS, MAX_CHUNK_AUTHORS,
+            MAX_CHUNK_EVENTS, Opening,
         },
+        fork::ForkEvidence,
         head::subject_root,
         id::{SubjectId, XaeroID},
         mmr::{ConsistencyProof, Hash, Nodes, root_at},
@@ -85,7 +88,7 @@ pub struct ExportSummary {
     pub authors: usize,
     /// How many bytes it has.
     pub bytes: u64,
-    /// The subject's root at the moment of the export.
+    /// The root over the heads in the bundle: the subject's at the moment of the export, unless an author's log has forked.
     pub root: Hash,
 }
 
@@ -202,7 +205,20 @@ impl<'e> Export<'e> {
             let base_root = root_at(&mut self.tree(&txn, author), *base)?;
             encoder.author(&AuthorEntry { base: *base, base_root, key, head: author.head.clone() }, out);
         }
+        for evidence in self.forks(&txn)? {
+            let author = evidence.author();
+            let key = self.engine.writer_key(author)?.ok_or(ExportError::UnknownKey { author })?;
+            encoder.fork(&ForkEntry { key, evidence }, out);
+        }
         Ok(encoder)
+    }
+
+    /// What is known of authors who signed two histories.
+    fn forks(&self, txn: &impl Reads) -> Result<Vec<ForkEvidence>, StorageError> {
+        match self.log.published().number {
+            Some(number) => cuts::evidence(txn, number),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Fills the chunk with the events that come next, and their proofs; `false` at the end.

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     subject::node::Node,
     wire::{
-        bundle::{BundleCheck, BundleError, Chunk, Decoder, Part},
+        bundle::{BundleCheck, BundleError, Chunk, Decoder, ForkEntry, Part},
+        fork::Cut,
         id::SubjectId,
         mmr::Hash,
     },
@@ -33,6 +34,9 @@ pub struct ImportSummary {
     pub duplicates: u64,
     /// Events past the point where their author's log forked, as is known here: they count for nothing and were left out.
     pub retracted: u64,
+    /// Authors found to have signed two histories by this import, or by the bundle's word and evidence: what each wrote after
+    /// the event that is named counts for nothing here from now on.
+    pub forks: Vec<Cut>,
     /// Events that are here, and enter the log when this machine's clock gets near their own.
     pub waiting: u64,
     /// How many authors wrote what the bundle has and continues.
@@ -50,11 +54,11 @@ impl Node {
     /// Nothing enters the log before it is shown to be its author's, in its place. After an error the events before it stay,
     /// and importing the whole bundle later goes on from there; what is here already is compared, and not stored again.
     ///
-    /// The subject runs meanwhile. Holds a few chunks of some 4 MiB in memory, and key and head of each author.
+    /// The subject runs meanwhile. Holds five chunks of 4 MiB at most in memory, and key and head of each author.
     ///
     /// # Errors
     /// [`ImportFailure::Bundle`] says what is wrong with the bundle and where, [`ImportFailure::Fork`] that the log here has
-    /// another history of an author, [`ImportFailure::PrefixMissing`] that the bundle goes on where the log here has not
+    /// another history of an author which it did not sign, [`ImportFailure::PrefixMissing`] that the bundle goes on where the log here has not
     /// come yet; others that it could not be read or stored. All say how many events were imported before.
     pub fn import(&self, reader: impl Read, progress: impl FnMut(Progress)) -> Result<ImportSummary, ImportError> {
         let mut import = Import { node: self, check: None, arrival: None, progress };
@@ -63,7 +67,7 @@ impl Node {
             Err(failure) => {
                 // What was on its way to the disk arrives, and counts.
                 let (new, duplicates) = import.arrival.map_or((0, 0), |arrival| arrival.abandon());
-                Err(ImportError { failure, new, duplicates })
+                Err(ImportError { failure: Box::new(failure), new, duplicates })
             }
         }
     }
@@ -94,18 +98,27 @@ impl<P: FnMut(Progress)> Import<'_, P> {
                 None | Some(Part::Other(..)) => {}
                 Some(Part::Opening(opening)) => self.check = Some(BundleCheck::new(opening)),
                 Some(Part::Author(at, entry)) => self.check()?.author(at, *entry)?,
+                Some(Part::Fork(at, entry)) => self.fork(at, *entry)?,
                 Some(Part::Events(chunk)) => self.take(&chunk)?,
                 Some(Part::End(trailer)) => {
                     if fill(&mut reader, &mut [0])? > 0 {
                         return Err(decoder.trailing().into());
                     }
+                    // A bundle may have nothing but heads.
+                    self.begin()?;
                     self.check()?.end(&trailer)?;
                 }
             }
         }
-        self.begin()?;
         let (Some(check), Some(arrival)) = (&self.check, &mut self.arrival) else { return Err(unopened().into()) };
         arrival.finish(check, &mut self.progress)
+    }
+
+    fn fork(&mut self, at: u64, entry: ForkEntry) -> Result<(), ImportFailure> {
+        let cut = self.check()?.fork(at, &entry)?;
+        self.begin()?;
+        let arrival = self.arrival.as_mut().ok_or_else(unopened)?;
+        arrival.cut(entry.evidence, cut, &entry.key)
     }
 
     fn take(&mut self, chunk: &Chunk<'_>) -> Result<(), ImportFailure> {

@@ -1,8 +1,8 @@
 //! Carrying a subject from one node to another as a [bundle](crate::wire::bundle): export and import.
 //!
-//! * [`export`] writes a bundle of what the log has at one [`moment`], which is fixed when the export begins: what is
+//! * [`export`] writes a bundle of what the log has at one `moment`, which is fixed when the export begins: what is
 //!   published meanwhile is no part of it.
-//! * [`import`] reads one. Each chunk is proven, then [compared](arrival) with what the log has already, and what is new of
+//! * [`import`] reads one. Each chunk is proven, then compared (`arrival`) with what the log has already, and what is new of
 //!   it goes in by the same door as events from peers.
 
 mod arrival;

@@ -10,10 +10,7 @@ use std::sync::Arc;
 use super::error::ExportError;
 use crate::{
     actors::{
-        committer::{
-            heads::KnownHead,
-            writer::{Batch, Outcome},
-        },
+        committer::heads::KnownHead,
         storage::{StorageError, open::SubjectLog, reader::LogReader},
     },
     subject::engine::Engine,
@@ -48,15 +45,12 @@ impl Author {
 impl Moment {
     /// A moment that is not earlier than now.
     pub(super) fn of(engine: &Engine, log: &Arc<SubjectLog>) -> Result<Self, ExportError> {
-        if let Some((author, last_valid)) = log.cuts().iter().next() {
-            return Err(ExportError::Forked { author, last_valid });
-        }
         for _ in 0..ATTEMPTS {
-            let Outcome::Logs(logs) = engine.ask(log, Batch::Logs)? else { return Err(StorageError::Closed.into()) };
-            for (author, length, _) in &logs {
-                let signed = engine.head(log, *author, *length)?.signed_length();
-                if signed < *length {
-                    return Err(ExportError::Unsigned { author: *author, signed, length: *length });
+            for known in engine.heads(log)? {
+                let (author, length) = (known.author.author, known.peaks.len());
+                let signed = engine.head(log, author, length)?.signed_length();
+                if signed < length {
+                    return Err(ExportError::Unsigned { author, signed, length });
                 }
             }
             // Whoever has no head yet has written its first event since.

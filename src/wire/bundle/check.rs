@@ -2,9 +2,10 @@
 
 use hashbrown::HashMap;
 
-use super::{AuthorEntry, BundleError, Chunk, Opening, Trailer, section::Kind};
+use super::{AuthorEntry, BundleError, Chunk, ForkEntry, Opening, Trailer, section::Kind};
 use crate::wire::{
     archive,
+    fork::Cut,
     head::{HeadCheck, SignedHead, subject_root},
     id::{Dot, EventId, XaeroID},
     key::PublicKey,
@@ -20,6 +21,8 @@ pub struct BundleCheck {
     logs: Vec<BundleLog>,
     places: HashMap<XaeroID, usize>,
     heads: HeadCheck,
+    /// The last event that counts of authors who signed two histories.
+    cuts: HashMap<XaeroID, u64>,
     /// Events of the bundle that have passed.
     events: u64,
 }
@@ -109,7 +112,14 @@ impl BundleCheck {
     /// For the bundle that begins like this.
     #[must_use]
     pub fn new(opening: Opening) -> Self {
-        Self { opening, logs: Vec::new(), places: HashMap::new(), heads: HeadCheck::new(), events: 0 }
+        Self {
+            opening,
+            logs: Vec::new(),
+            places: HashMap::new(),
+            heads: HeadCheck::new(),
+            cuts: HashMap::new(),
+            events: 0,
+        }
     }
 
     /// What the bundle is about.
@@ -128,6 +138,22 @@ impl BundleCheck {
     #[must_use]
     pub const fn events(&self) -> u64 {
         self.events
+    }
+
+    /// Takes evidence of a fork, whose section begins at byte `at`, and says what follows from it.
+    ///
+    /// # Errors
+    /// [`BundleError::Malformed`] where the evidence does not hold, or is about another subject.
+    pub fn fork(&mut self, at: u64, entry: &ForkEntry) -> Result<Cut, BundleError> {
+        let malformed = |error| BundleError::Malformed { at, kind: Kind::FORK, error };
+        let cut = entry.evidence.verify(&entry.key).map_err(malformed)?;
+        let (expected, found) = (self.opening.subject, cut.subject);
+        if found != expected {
+            return Err(malformed(ProofError::OtherSubject { expected, found }));
+        }
+        let last = self.cuts.entry(cut.author).or_insert(cut.last_valid);
+        *last = cut.last_valid.min(*last);
+        Ok(cut)
     }
 
     /// Takes the next author, whose section begins at byte `at`.
@@ -211,7 +237,9 @@ impl BundleCheck {
                     Some(range) => ranges.get(*range).map(next),
                     None => self.logs.get(*place).map(|log| log.peaks.len().saturating_add(1)),
                 });
-                if so_far.is_none_or(|next| missing.seq >= next) {
+                // Whoever saw an event past a cut may have seen one of another history than the bundle's.
+                let is_cut = self.cuts.get(&missing.author).is_some_and(|last| missing.seq > *last);
+                if so_far.is_none_or(|next| missing.seq >= next) && !is_cut {
                     return Err(BundleError::CauseMissing { at, dot: event.dot, missing });
                 }
             }

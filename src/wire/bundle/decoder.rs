@@ -1,7 +1,7 @@
 //! Reading a bundle: form, order, checksums.
 
 use super::{
-    AuthorEntry, BundleError, Chunk, Opening,
+    AuthorEntry, BundleError, Chunk, ForkEntry, Opening,
     section::{CRC_BYTES, HEADER_BYTES, Header, Kind},
 };
 use crate::wire::{
@@ -68,6 +68,8 @@ pub enum Part<'a> {
     Opening(Opening),
     /// One author, and where the section begins.
     Author(u64, Box<AuthorEntry>),
+    /// Evidence of a fork, and where the section begins.
+    Fork(u64, Box<ForkEntry>),
     /// A chunk of events.
     Events(Chunk<'a>),
     /// A section that may be skipped: its kind and its body.
@@ -191,6 +193,7 @@ impl Decoder {
                 }
                 Part::Author(at, Box::new(entry))
             }
+            Kind::FORK => Part::Fork(at, Box::new(ForkEntry::read(at, body)?)),
             Kind::EVENTS => Part::Events(Chunk::read(at, body)?),
             Kind::DONE => {
                 self.state = State::End;
@@ -220,7 +223,7 @@ impl Decoder {
         let is_in_place = match kind {
             Kind::SUBJECT => self.stage == Stage::Opening,
             Kind::AUTHOR => matches!(self.stage, Stage::Authors(_)),
-            Kind::EVENTS | Kind::DONE => self.stage == Stage::Events,
+            Kind::FORK | Kind::EVENTS | Kind::DONE => self.stage == Stage::Events,
             // After the opening, so that whoever knows it knows what it is about.
             _ => self.stage != Stage::Opening,
         };

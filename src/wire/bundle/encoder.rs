@@ -1,6 +1,6 @@
 //! Making a bundle.
 
-use super::{AuthorEntry, ChunkBuilder, Opening, decoder::PREAMBLE, section, section::Kind};
+use super::{AuthorEntry, ChunkBuilder, ForkEntry, Opening, decoder::PREAMBLE, section, section::Kind};
 use crate::wire::{
     head::subject_root,
     id::{SubjectId, XaeroID},
@@ -9,7 +9,7 @@ use crate::wire::{
 
 /// Makes the bytes of a bundle, piece by piece: each call appends to a buffer, which the caller writes out.
 ///
-/// The order of the calls is the caller's to keep: [`new`](Self::new), each author in ascending order, the chunks,
+/// The order of the calls is the caller's to keep: [`new`](Self::new), each author in ascending order, the forks, the chunks,
 /// [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct Encoder {
@@ -37,6 +37,11 @@ impl Encoder {
         let head = entry.head.head();
         self.heads.push((head.author, head.length, head.root));
         self.append(out, |out| section::append(out, Kind::AUTHOR, |out| entry.write(out)));
+    }
+
+    /// Appends evidence of a fork.
+    pub fn fork(&mut self, entry: &ForkEntry, out: &mut Vec<u8>) {
+        self.append(out, |out| section::append(out, Kind::FORK, |out| entry.write(out)));
     }
 
     /// Appends a section of another kind, of at most [`MAX_SKIPPED_BYTES`](super::MAX_SKIPPED_BYTES).

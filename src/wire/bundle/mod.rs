@@ -6,14 +6,14 @@
 //! genuine, whole and in its place *before* any of it enters a log, and a reader holds one chunk at a time.
 //!
 //! ```text
-//! preamble │ SUBJ │ AUTH AUTH … │ EVTS EVTS EVTS … │ DONE
-//!                  key and signed   events and proofs   number, root, hash
-//!                  head of each
+//! preamble │ SUBJ │ AUTH AUTH … │ FORK … │ EVTS EVTS EVTS … │ DONE
+//!                  key and signed  evidence  events and proofs   number, root, hash
+//!                  head of each    of forks
 //! ```
 //!
 //! All after the preamble are *sections*: a kind, a length, a body, and checksums of both. A kind that begins with a capital
 //! letter is required: who does not know it refuses the bundle. One that begins with a small letter may stand anywhere
-//! before the last section and is skipped by who does not know it. `docs/format-export.md` gives the layout byte by byte.
+//! before the last section and is skipped by who does not know it. `docs/format-bundle.md` gives the layout byte by byte.
 //!
 //! A bundle may begin in the middle: then it says for each author how many events came before and the root over them, and
 //! only who has just these can take it.
@@ -40,7 +40,7 @@ pub use chunk::{Chunk, ChunkBuilder, ChunkProof};
 pub use decoder::{Decoder, Part, Trailer};
 pub use encoder::Encoder;
 pub use error::BundleError;
-pub use opening::{AuthorEntry, Opening};
+pub use opening::{AuthorEntry, ForkEntry, Opening};
 pub use section::Kind;
 
 use crate::wire::limits::MAX_FRAME_BYTES;

@@ -3,6 +3,7 @@
 use super::{BundleError, MAX_AUTHORS, section::Kind};
 use crate::wire::{
     bytes::Reader,
+    fork::{ForkEvidence, MAX_FORK_BYTES},
     head::{MAX_SIGNED_HEAD_BYTES, SignedHead},
     id::{SubjectId, XaeroID},
     key::{PUBLIC_KEY_BYTES, PublicKey},
@@ -16,6 +17,35 @@ pub(super) const MAX_OPENING_BYTES: usize = 32 + 8 + 8 + 4 + 2 + MAX_SUBJECT_NAM
 
 /// Longest body of an author's section.
 pub(super) const MAX_AUTHOR_BYTES: usize = 8 + 32 + PUBLIC_KEY_BYTES + MAX_SIGNED_HEAD_BYTES;
+
+/// Longest body of the section of a fork.
+pub(super) const MAX_FORK_ENTRY_BYTES: usize = PUBLIC_KEY_BYTES + MAX_FORK_BYTES;
+
+/// Evidence that an author of the subject signed two histories, with the author's key: it need not be an author of the
+/// bundle's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForkEntry {
+    /// The author's key.
+    pub key: PublicKey,
+    /// The evidence.
+    pub evidence: ForkEvidence,
+}
+
+impl ForkEntry {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.key.as_bytes());
+        out.extend_from_slice(&self.evidence.encode());
+    }
+
+    pub(super) fn read(at: u64, body: &[u8]) -> Result<Self, BundleError> {
+        let malformed = |error| BundleError::Malformed { at, kind: Kind::FORK, error };
+        let mut reader = Reader::new("the entry of a fork", body);
+        let key = reader.take(PUBLIC_KEY_BYTES).map_err(malformed)?;
+        let key = PublicKey::from_bytes(key).map_err(|error| BundleError::Key { at, error })?;
+        let rest = body.get(PUBLIC_KEY_BYTES..).unwrap_or_default();
+        Ok(Self { key, evidence: ForkEvidence::decode(rest).map_err(malformed)? })
+    }
+}
 
 /// What a bundle is about.
 #[derive(Debug, Clone, PartialEq, Eq)]

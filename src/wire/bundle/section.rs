@@ -19,6 +19,8 @@ impl Kind {
     pub const SUBJECT: Self = Self(*b"SUBJ");
     /// One author.
     pub const AUTHOR: Self = Self(*b"AUTH");
+    /// Evidence that an author signed two histories.
+    pub const FORK: Self = Self(*b"FORK");
     /// A chunk of events.
     pub const EVENTS: Self = Self(*b"EVTS");
     /// The end.
@@ -77,6 +79,7 @@ impl Header {
         let limit = match kind {
             Kind::SUBJECT => opening::MAX_OPENING_BYTES,
             Kind::AUTHOR => opening::MAX_AUTHOR_BYTES,
+            Kind::FORK => opening::MAX_FORK_ENTRY_BYTES,
             Kind::EVENTS => chunk::MAX_CHUNK_BYTES,
             Kind::DONE => decoder::TRAILER_BYTES,
             kind if kind.is_optional() => MAX_SKIPPED_BYTES,
