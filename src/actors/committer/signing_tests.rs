@@ -162,3 +162,24 @@ fn a_head_from_elsewhere_is_known_after_a_crash_though_its_subject_was_not_repla
     assert_eq!(scene.known().signed_length(), 2);
     assert!(scene.world.committer.writer.subjects[&scene.log.id].dirty);
 }
+
+#[test]
+fn what_was_not_signed_when_a_node_without_signing_came_between_is_signed_afterwards() {
+    let mut scene = Scene::new();
+    scene.import_key();
+    scene.take(1);
+    let keyring = scene.keyring();
+    let Scene { world, log, keys: _keys, .. } = scene;
+    drop(log);
+    // The process ends before anything is signed; then comes one that does not sign.
+    let mut world = world.restart();
+    world.committer.writer.keeps_trees = false;
+    world.committer.writer.abandon_trees().unwrap();
+    world.committer.close();
+    let mut world = world.restart();
+    world.committer.writer =
+        LogWriter::recover(Arc::clone(&world.committer.store), Some(Arc::clone(&keyring))).unwrap();
+    world.committer.writer.complete_trees().unwrap();
+    let job = world.committer.writer.signing_job(&keyring, 0).unwrap();
+    assert_eq!(job.heads[0].1[0].peaks.len(), 1);
+}
