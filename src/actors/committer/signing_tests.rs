@@ -5,7 +5,7 @@ use std::{sync::mpsc, time::Duration};
 use super::{tests::*, *};
 use crate::{
     actors::{
-        committer::{heads::KnownHead, submission::ForeignBatch},
+        committer::{IngestOutcome, heads::KnownHead, submission::ForeignBatch},
         fault::{Action, arm},
         signing::thread::{Job, sign},
         storage::open::SubjectLog,
@@ -182,4 +182,18 @@ fn what_was_not_signed_when_a_node_without_signing_came_between_is_signed_afterw
     world.committer.writer.complete_trees().unwrap();
     let job = world.committer.writer.signing_job(&keyring, 0).unwrap();
     assert_eq!(job.heads[0].1[0].peaks.len(), 1);
+}
+
+#[test]
+fn what_waited_in_an_authors_name_is_let_go_once_the_authors_key_is_here() {
+    let mut scene = Scene::new();
+    let forged = frame_with(1, Dot::new(scene.author, 2), NOW_MS + 2, &[], b"forged");
+    let log = Arc::clone(&scene.log);
+    let outcomes = scene.world.ingest(&log, vec![forged]);
+    assert!(matches!(outcomes[..], [IngestOutcome::Waiting { .. }]), "{outcomes:?}");
+    scene.import_key();
+    scene.take(1);
+    assert_eq!(log.count(), 1);
+    scene.take(2);
+    assert_eq!(scene.ask(Vec::new(), 2).signed_length(), 2);
 }
