@@ -313,6 +313,21 @@ fn what_waits_past_the_end_of_its_authors_log_is_let_go_and_leaves_no_gap() {
 }
 
 #[test]
+fn who_depends_on_what_counts_no_more_waits_for_the_last_that_counts() {
+    let world = World::new();
+    let replica = Replica::new();
+    replica.votes.accept_fork(world.evidence(0, 2, 3), &world.key).unwrap();
+    let outcomes = replica.take(&world.honest.frames);
+    let missing = Dot::new(world.liar, 2);
+    assert!(matches!(outcomes[1], IngestOutcome::Waiting { missing: on, .. } if on == missing), "{outcomes:?}");
+    replica.take(&world.histories[1].frames[..1]);
+    assert_eq!(replica.votes.count().unwrap(), 2);
+    replica.take(&world.histories[1].frames[1..2]);
+    assert_eq!(replica.votes.count().unwrap(), 4);
+    assert_eq!(replica.total(), 1 + 2 + 1_000 + 2_000);
+}
+
+#[test]
 fn evidence_that_does_not_hold_changes_nothing() {
     let world = World::new();
     let replica = Replica::new();

@@ -149,7 +149,7 @@ impl Arrival {
     fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
         // An author's log has no gaps, not even where it counts no more: its tree and its index go by the numbers.
         let previous = self.previous().filter(|previous| !head.has(*previous));
-        if let Some(missing) = previous.or_else(|| self.deps.iter().copied().find(|cause| !head.satisfies(*cause))) {
+        if let Some(missing) = previous.or_else(|| self.deps.iter().find_map(|dep| head.missing(*dep))) {
             return Some(Awaits::Cause(missing));
         }
         let enters = self.clock.millis().saturating_sub(MAX_CLOCK_AHEAD_MS);

@@ -1,8 +1,8 @@
 //! Cuts: where the logs of authors end who have signed two histories.
 //!
 //! An event past its author's cut stays in the log, and counts for nothing: no fold takes it, the subject's root leaves it
-//! out, and who depends on it has its dependency satisfied. What had been seen *through* it counts as not seen, since
-//! another replica holds another event in its place.
+//! out, and who depends on it depends on the last of its author's events that counts. What had been seen *through* it
+//! counts as not seen, since another replica holds another event in its place.
 
 use std::sync::Arc;
 

@@ -128,9 +128,10 @@ impl Head {
         })
     }
 
-    /// Whether the event is in the log, or need not be.
-    pub(crate) fn satisfies(&self, dot: Dot) -> bool {
-        self.has(dot) || self.cuts.retracts(dot)
+    /// What is missing of an event that another depends on: it, or where it counts no more, the last of its author's that
+    /// does. So the contexts of folds are made of what is there, on every node.
+    pub(crate) fn missing(&self, dep: Dot) -> Option<Dot> {
+        self.cuts.clamp(dep).filter(|dep| !self.has(*dep))
     }
 
     /// Whether the event is in the log.
