@@ -49,8 +49,12 @@ pub(crate) struct Heads {
     signing: HashMap<(SubjectId, u32), XaeroID>,
     /// Whether a job is on its way.
     busy: bool,
-    /// Batches that are signed and not stored.
+    /// Batches that are signed and not stored. What they cover is durable.
     ready: Vec<HeadBatch>,
+    /// Those of them that are in the transaction that runs.
+    storing: Vec<HeadBatch>,
+    /// Whether what is ready waits until there is room for it.
+    held: bool,
     /// The number of the next batch.
     next: u64,
     /// Of how many trees a batch is the newest; as far as it changed since the checkpoint.
@@ -63,6 +67,21 @@ impl Heads {
     /// Whether signatures wait to be stored.
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// There was no room for what is ready, or, where not `held`, there may be again.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Whether the transaction that runs stores signatures.
+    pub(crate) fn is_storing(&self) -> bool {
+        !self.storing.is_empty()
+    }
+
+    /// The transaction that ran is on disk.
+    pub(super) fn stored(&mut self) {
+        self.storing.clear();
     }
 
     /// What is on its way is to be signed again.
@@ -125,6 +144,16 @@ impl LogWriter {
     pub(crate) fn succeed(&mut self, old: &Self) {
         self.keeps_trees = old.keeps_trees;
         self.heads.unsignable.clone_from(&old.heads.unsignable);
+        self.heads.held = old.heads.held;
+        // What these cover was durable when they were signed.
+        self.heads.ready = old.heads.storing.iter().chain(&old.heads.ready).cloned().collect();
+        for head in self.heads.ready.iter().flat_map(HeadBatch::heads) {
+            let Some(subject) = self.subjects.get(&head.subject) else { continue };
+            let (slot, _) = subject.head.author(head.author);
+            if subject.head.tree(slot).is_some_and(|(_, tree)| tree.peaks.len() == head.length) {
+                self.heads.grown.remove(&(head.subject, slot));
+            }
+        }
     }
 
     /// What is known of the author's log. A signature that is ready counts, though it may not be stored yet: the events
@@ -257,8 +286,12 @@ impl LogWriter {
 
     /// Puts the signatures that are ready into the transaction, and takes out those that nothing refers to any more.
     pub(crate) fn store_signed(&mut self, txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
+        if self.heads.held {
+            return Ok(());
+        }
         let mut dead = Vec::new();
-        for batch in std::mem::take(&mut self.heads.ready) {
+        self.heads.storing.append(&mut self.heads.ready);
+        for batch in self.heads.storing.clone() {
             let number = self.heads.next;
             self.heads.next = number.saturating_add(1);
             let live = self.refer(txn, number, &batch, &mut dead)?;
