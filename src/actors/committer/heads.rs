@@ -61,6 +61,8 @@ pub(crate) struct Heads {
     live: HashMap<u64, u32>,
     /// Authors that could not be signed for in this run of the process.
     unsignable: HashSet<XaeroID>,
+    /// Subjects that have trees of theirs: the next run of the process looks at them again.
+    stuck: HashSet<SubjectNumber>,
 }
 
 impl Heads {
@@ -144,6 +146,7 @@ impl LogWriter {
     pub(crate) fn succeed(&mut self, old: &Self) {
         self.keeps_trees = old.keeps_trees;
         self.heads.unsignable.clone_from(&old.heads.unsignable);
+        self.heads.stuck.extend(&old.heads.stuck);
         self.heads.held = old.heads.held;
         // What these cover was durable when they were signed.
         self.heads.ready = old.heads.storing.iter().chain(&old.heads.ready).cloned().collect();
@@ -152,6 +155,17 @@ impl LogWriter {
             let (slot, _) = subject.head.author(head.author);
             if subject.head.tree(slot).is_some_and(|(_, tree)| tree.peaks.len() == head.length) {
                 self.heads.grown.remove(&(head.subject, slot));
+            }
+        }
+    }
+
+    /// Has the logs of a subject that was just loaded signed, as far as they are not: it may be that their authors' keys
+    /// were away when they were written.
+    pub(super) fn want_loaded_signed(&mut self, id: SubjectId) {
+        let (Some(keyring), Some(subject)) = (&self.keyring, self.subjects.get(&id)) else { return };
+        for (slot, author, tree) in subject.head.authors() {
+            if tree.is_unsigned() && !tree.unverified && keyring.can_sign(author.author) {
+                self.heads.grew(id, slot);
             }
         }
     }
@@ -198,8 +212,10 @@ impl LogWriter {
             };
             let author = author.author;
             // Nobody signs what may have been put into his mouth.
-            let is_wanted = tree.is_unsigned() && !tree.unverified && !self.heads.unsignable.contains(&author);
-            if is_wanted && keyring.can_sign(author) {
+            let is_wanted = tree.is_unsigned() && !tree.unverified;
+            if is_wanted && self.heads.unsignable.contains(&author) {
+                self.heads.stuck.extend(self.subjects.get(&id).map(|subject| subject.head.number));
+            } else if is_wanted && keyring.can_sign(author) {
                 by_author.entry(author).or_default().push(GrownHead { subject: id, peaks: tree.peaks.clone() });
                 self.heads.signing.insert((id, slot), author);
             }
@@ -344,6 +360,7 @@ impl LogWriter {
         let open = open.chain(self.heads.ready.iter().flat_map(|batch| batch.heads().iter().map(|head| head.subject)));
         let mut numbers: Vec<SubjectNumber> =
             open.filter_map(|id| self.subjects.get(&id).map(|subject| subject.head.number)).collect();
+        numbers.extend(&self.heads.stuck);
         numbers.sort_unstable();
         numbers.dedup();
         let row: Vec<u8> = numbers.iter().flat_map(|number| number.key()).collect();
