@@ -199,7 +199,7 @@ impl LogWriter {
             return Ok(IngestOutcome::Retracted(dot));
         }
         // What a local writer has not published here, only its own signature shows to be its own.
-        if !is_verified && self.keyring.as_ref().is_some_and(|keyring| keyring.contains(dot.author)) {
+        if !is_verified && self.is_own(dot) {
             return refused(IngestRefusal::OwnAuthor { dot });
         }
         if let Some(awaits) = arrival.awaits(&subject.head, now_ms) {
@@ -319,8 +319,10 @@ impl LogWriter {
             }
         };
         let is_verified = frame.get(length..) == Some(&[1]);
-        // What counts for nothing is not stored, unless a signed head covers it: here as where it comes.
-        let is_over = subject.head.has(dot) || (subject.head.cuts.retracts(dot) && !is_verified);
+        // Unless a signed head covers it, what counts for nothing is not stored, nor what a local writer has not published:
+        // here as where it comes.
+        let is_unwanted = subject.head.cuts.retracts(dot) || self.is_own(dot);
+        let is_over = subject.head.has(dot) || (is_unwanted && !is_verified);
         let awaits = arrival.awaits(&subject.head, now_ms).filter(|_| !is_over);
         if let Some(awaits) = awaits {
             if let Some(subject) = self.subjects.get_mut(&id) {
@@ -345,6 +347,11 @@ impl LogWriter {
         let Arrival { clock, deps, .. } = &arrival;
         self.append_frame(txn, id, Frame { dot, clock: *clock, deps, bytes, event, is_verified })?;
         Ok(true)
+    }
+
+    /// Whether the event is to be of an author whose key is here.
+    fn is_own(&self, dot: Dot) -> bool {
+        self.keyring.as_ref().is_some_and(|keyring| keyring.contains(dot.author))
     }
 
     /// Finds out what the events read from disk wait for.

@@ -5,7 +5,7 @@ use std::{sync::mpsc, time::Duration};
 use super::{tests::*, *};
 use crate::{
     actors::{
-        committer::{heads::KnownHead, submission::ForeignBatch},
+        committer::{IngestOutcome, heads::KnownHead, submission::ForeignBatch},
         fault::{Action, arm},
         signing::thread::{Job, sign},
         storage::open::SubjectLog,
@@ -229,4 +229,18 @@ fn a_signature_that_there_is_no_room_for_refuses_nobody_and_is_not_forgotten() {
     scene.world.committer.writer.heads.hold(false);
     scene.world.committer.commit(Vec::new());
     assert_eq!(scene.known().signed_length(), length);
+}
+
+#[test]
+fn what_waited_in_an_authors_name_is_let_go_once_the_authors_key_is_here() {
+    let mut scene = Scene::new();
+    let forged = frame_with(1, Dot::new(scene.author, 2), NOW_MS + 2, &[], b"forged");
+    let log = Arc::clone(&scene.log);
+    let outcomes = scene.world.ingest(&log, vec![forged]);
+    assert!(matches!(outcomes[..], [IngestOutcome::Waiting { .. }]), "{outcomes:?}");
+    scene.import_key();
+    scene.take(1);
+    assert_eq!(log.count(), 1);
+    scene.take(2);
+    assert_eq!(scene.ask(Vec::new(), 2).signed_length(), 2);
 }

@@ -98,7 +98,7 @@ impl World {
         told.recv().unwrap()
     }
 
-    fn ingest(&mut self, log: &Arc<SubjectLog>, frames: Vec<Vec<u8>>) -> Vec<IngestOutcome> {
+    pub(super) fn ingest(&mut self, log: &Arc<SubjectLog>, frames: Vec<Vec<u8>>) -> Vec<IngestOutcome> {
         match self.submit(log, foreign(frames)) {
             Ok(Outcome::Foreign(outcomes)) => outcomes,
             Ok(_) => panic!("another outcome"),
