@@ -203,29 +203,33 @@ impl LogWriter {
             return refused(IngestRefusal::OwnAuthor { dot });
         }
         if let Some(awaits) = arrival.awaits(&subject.head, now_ms) {
-            if subject.waiting.contains(dot) {
+            let is_new = !subject.waiting.contains(dot);
+            let mut is_better = false;
+            if !is_new {
                 let here = txn.get(Table::Pending, &keys::pending(subject.head.number, dot))?;
-                if let Some((here, _)) = here.and_then(|frame| archive::open(frame).ok()) {
+                if let Some((row, (here, length))) = here.and_then(|row| Some((row, archive::open(row).ok()?))) {
+                    // What is signed takes the place of what only its sender says, or anybody could keep it out.
+                    is_better = is_verified && row.get(length..) != Some(&[1]);
                     let (here, there) = (here.id(), record_id);
-                    if here != there {
+                    if here != there && !is_better {
                         return refused(IngestRefusal::Fork { dot, here, there });
                     }
                 }
-            } else {
-                if !subject.waiting.has_room(frame.len()) {
-                    let missing = match awaits {
-                        Awaits::Cause(missing) => missing,
-                        Awaits::Time(_) => dot,
-                    };
-                    return refused(IngestRefusal::NoRoomToWait { dot, missing });
-                }
+            } else if !subject.waiting.has_room(frame.len()) {
+                let missing = match awaits {
+                    Awaits::Cause(missing) => missing,
+                    Awaits::Time(_) => dot,
+                };
+                return refused(IngestRefusal::NoRoomToWait { dot, missing });
+            }
+            if is_new || is_better {
                 self.touch(txn, log)?;
                 if let Some(subject) = self.subjects.get_mut(&log.id) {
                     let key = keys::pending(subject.head.number, dot);
                     // Behind the frame, which knows its length.
                     let verified: &[u8] = if is_verified { &[1] } else { &[] };
                     txn.put_parts(Table::Pending, &key, &[frame, verified])?;
-                    subject.waiting.insert(dot, frame.len(), awaits);
+                    subject.waiting.insert(dot, frame.len() + verified.len(), awaits);
                 }
             }
             return Ok(match awaits {

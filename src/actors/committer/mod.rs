@@ -3,6 +3,7 @@
 //! AOF actors of all subjects hand their batches to one queue. The committer takes whatever is there, appends it in one
 //! transaction, and syncs once. Under load the groups grow by themselves, and an idle node commits a single event at once.
 //!
+//! * [`submission`] is what is handed over, and what is answered.
 //! * [`writer`] appends: sequence numbers, clocks, causal dependencies, links, index rows. It owns the heads of all
 //!   subjects in use.
 //! * [`ingest`] is the same door for events made elsewhere, with [`waiting`] for those whose causes are missing.
@@ -12,7 +13,8 @@
 //!   Batches of them that were read are kept by `batches`.
 //! * `backfill` makes the trees of logs that were written without them.
 //! * `trim` takes what is in [segments](crate::actors::segment) out of the log table.
-//! * [`thread`] is the loop: groups, panics, replies.
+//! * [`thread`] is the loop: groups, panics, replies; `questions` its dealings with the signing thread,
+//!   `upkeep` the rest.
 //!
 //! # Invariants
 //!
@@ -24,9 +26,12 @@ mod batches;
 pub(crate) mod cuts;
 pub(crate) mod heads;
 pub(crate) mod ingest;
+mod questions;
 pub(crate) mod recover;
+pub(crate) mod submission;
 pub(crate) mod thread;
 mod trim;
+mod upkeep;
 pub(crate) mod waiting;
 pub(crate) mod writer;
 

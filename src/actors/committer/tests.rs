@@ -11,9 +11,11 @@ use crate::{
         committer::{
             IngestOutcome, IngestRefusal,
             ingest::MAX_CLOCK_AHEAD_MS,
-            writer::{CHECKPOINT_EVENTS, CHECKPOINT_KEY, ForeignBatch},
+            submission::ForeignBatch,
+            writer::{CHECKPOINT_EVENTS, CHECKPOINT_KEY},
         },
         fault::{Action, arm},
+        mmr::projection,
         storage::{
             cursor::Cursor,
             cuts::Cuts,
@@ -47,9 +49,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::with_map(MAP_SIZE)
+    }
+
+    pub(super) fn with_map(map_size: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let wall = Arc::new(AtomicU64::new(NOW_MS));
-        let committer = Self::open(&dir, &wall, MAP_SIZE);
+        let committer = Self::open(&dir, &wall, map_size);
         Self { wall, committer, dir }
     }
 
@@ -456,4 +462,38 @@ fn what_the_same_call_brought_before_is_found_as_what_is_on_disk() {
         assert_eq!(*forked, dot(seq));
     }
     assert_eq!(blocks(&world), 2);
+}
+
+#[test]
+fn one_step_of_the_tree_s_projection_takes_the_rows_of_many_authors() {
+    let mut world = World::new();
+    let log = world.log(1);
+    for author in 1..=10 {
+        let dot = |seq| Dot::new(XaeroID::from([author; 32]), seq);
+        let frames = (1..=64).map(|seq| frame_with(1, dot(seq), NOW_MS + seq, &[], b"x")).collect();
+        world.ingest(&log, frames);
+    }
+    let number = log.published().number.unwrap();
+    let step = projection::step(&world.committer.store, number).unwrap();
+    assert_eq!(step.rows.len(), 10);
+    world.submit(&log, Batch::Nodes(Arc::new(step.rows))).unwrap();
+    assert!(projection::step(&world.committer.store, number).unwrap().rows.is_empty());
+}
+
+#[test]
+fn what_is_signed_takes_the_place_of_a_forgery_that_waits() {
+    let mut world = World::new();
+    let log = world.log(1);
+    let [forged, signed] = [b"forged", b"signed"].map(|text| frame_with(1, dot(2), NOW_MS + 1, &[], text));
+    let waits = [IngestOutcome::Waiting { dot: dot(2), missing: dot(1) }];
+    assert_eq!(world.ingest(&log, vec![forged.clone()]), waits);
+    let batch = ForeignBatch { frames: vec![signed.clone()], is_verified: true, ..ForeignBatch::default() };
+    match world.submit(&log, Batch::Foreign(Arc::new(batch))) {
+        Ok(Outcome::Foreign(outcomes)) => assert_eq!(outcomes, waits),
+        _ => panic!("another outcome"),
+    }
+    // And not the other way round.
+    assert!(matches!(world.ingest(&log, vec![forged])[..], [IngestOutcome::Refused(IngestRefusal::Fork { .. })]));
+    assert_eq!(world.ingest(&log, vec![frame_of(1, 1, NOW_MS)]), [IngestOutcome::Stored(dot(1))]);
+    assert_eq!(world.ingest(&log, vec![signed]), [IngestOutcome::Duplicate(dot(2))]);
 }
