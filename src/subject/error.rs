@@ -53,7 +53,7 @@ pub enum Error {
     },
     /// Nothing here shows that the author signed the event.
     #[error(
-        "event {dot} is covered by no signed head here: it came without one, or its author's key cannot sign; get it again from a node that has its head"
+        "event {dot} is covered by no signed head here: it came without one, or its author's key file here cannot be used; restore the key and open the node again, or get the event from a node that has its head"
     )]
     Unsigned {
         /// The event.

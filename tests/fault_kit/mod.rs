@@ -1,6 +1,8 @@
 //! What the tests of bad input and faults share: reading a log back, waiting for something to happen, child processes.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
+pub mod trust;
+
 use std::{
     process::Command,
     sync::mpsc,

@@ -49,8 +49,12 @@ pub(crate) struct Heads {
     signing: HashMap<(SubjectId, u32), XaeroID>,
     /// Whether a job is on its way.
     busy: bool,
-    /// Batches that are signed and not stored.
+    /// Batches that are signed and not stored. What they cover is durable.
     ready: Vec<HeadBatch>,
+    /// Those of them that are in the transaction that runs.
+    storing: Vec<HeadBatch>,
+    /// Whether what is ready waits until there is room for it.
+    held: bool,
     /// The number of the next batch.
     next: u64,
     /// Of how many trees a batch is the newest; as far as it changed since the checkpoint.
@@ -59,12 +63,29 @@ pub(crate) struct Heads {
     read: ReadBatches,
     /// Authors that could not be signed for in this run of the process.
     unsignable: HashSet<XaeroID>,
+    /// Subjects that have trees of theirs: the next run of the process looks at them again.
+    stuck: HashSet<SubjectNumber>,
 }
 
 impl Heads {
     /// Whether signatures wait to be stored.
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// There was no room for what is ready, or, where not `held`, there may be again.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Whether the transaction that runs stores signatures.
+    pub(crate) fn is_storing(&self) -> bool {
+        !self.storing.is_empty()
+    }
+
+    /// The transaction that ran is on disk.
+    pub(super) fn stored(&mut self) {
+        self.storing.clear();
     }
 
     /// What is on its way is to be signed again.
@@ -127,6 +148,28 @@ impl LogWriter {
     pub(crate) fn succeed(&mut self, old: &Self) {
         self.keeps_trees = old.keeps_trees;
         self.heads.unsignable.clone_from(&old.heads.unsignable);
+        self.heads.stuck.extend(&old.heads.stuck);
+        self.heads.held = old.heads.held;
+        // What these cover was durable when they were signed.
+        self.heads.ready = old.heads.storing.iter().chain(&old.heads.ready).cloned().collect();
+        for head in self.heads.ready.iter().flat_map(HeadBatch::heads) {
+            let Some(subject) = self.subjects.get(&head.subject) else { continue };
+            let (slot, _) = subject.head.author(head.author);
+            if subject.head.tree(slot).is_some_and(|(_, tree)| tree.peaks.len() == head.length) {
+                self.heads.grown.remove(&(head.subject, slot));
+            }
+        }
+    }
+
+    /// Has the logs of a subject that was just loaded signed, as far as they are not: it may be that their authors' keys
+    /// were away when they were written.
+    pub(super) fn want_loaded_signed(&mut self, id: SubjectId) {
+        let (Some(keyring), Some(subject)) = (&self.keyring, self.subjects.get(&id)) else { return };
+        for (slot, author, tree) in subject.head.authors() {
+            if tree.is_unsigned() && !tree.unverified && keyring.can_sign(author.author) {
+                self.heads.grew(id, slot);
+            }
+        }
     }
 
     /// What is known of the author's log. A signature that is ready counts, though it may not be stored yet: the events
@@ -177,8 +220,10 @@ impl LogWriter {
             };
             let author = author.author;
             // Nobody signs what may have been put into his mouth.
-            let is_wanted = tree.is_unsigned() && !tree.unverified && !self.heads.unsignable.contains(&author);
-            if is_wanted && keyring.can_sign(author) {
+            let is_wanted = tree.is_unsigned() && !tree.unverified;
+            if is_wanted && self.heads.unsignable.contains(&author) {
+                self.heads.stuck.extend(self.subjects.get(&id).map(|subject| subject.head.number));
+            } else if is_wanted && keyring.can_sign(author) {
                 by_author.entry(author).or_default().push(GrownHead { subject: id, peaks: tree.peaks.clone() });
                 self.heads.signing.insert((id, slot), author);
             }
@@ -265,8 +310,12 @@ impl LogWriter {
 
     /// Puts the signatures that are ready into the transaction, and takes out those that nothing refers to any more.
     pub(crate) fn store_signed(&mut self, txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
+        if self.heads.held {
+            return Ok(());
+        }
         let mut dead = Vec::new();
-        for batch in std::mem::take(&mut self.heads.ready) {
+        self.heads.storing.append(&mut self.heads.ready);
+        for batch in self.heads.storing.clone() {
             let number = self.heads.next;
             self.heads.next = number.saturating_add(1);
             let live = self.refer(txn, number, &batch, &mut dead)?;
@@ -319,6 +368,7 @@ impl LogWriter {
         let open = open.chain(self.heads.ready.iter().flat_map(|batch| batch.heads().iter().map(|head| head.subject)));
         let mut numbers: Vec<SubjectNumber> =
             open.filter_map(|id| self.subjects.get(&id).map(|subject| subject.head.number)).collect();
+        numbers.extend(&self.heads.stuck);
         numbers.sort_unstable();
         numbers.dedup();
         let row: Vec<u8> = numbers.iter().flat_map(|number| number.key()).collect();

@@ -131,7 +131,11 @@ impl LogWriter {
         };
         let subject = Subject { head, waiting, dirty: false, recorded: number.is_some(), touched: false };
         self.subjects.insert(id, subject);
-        if number.is_some() { self.take_peer_heads(txn, id) } else { Ok(()) }
+        if number.is_some() {
+            self.take_peer_heads(txn, id)?;
+            self.want_loaded_signed(id);
+        }
+        Ok(())
     }
 
     /// Tells the log's holders how far it reaches.

@@ -30,7 +30,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let (mut world, keys) = (World::new(), tempfile::tempdir().unwrap());
+        Self::of(World::new())
+    }
+
+    fn of(mut world: World) -> Self {
+        let keys = tempfile::tempdir().unwrap();
         let elsewhere = Keyring::open(keys.path().join("elsewhere")).unwrap();
         let author = elsewhere.create("alice").unwrap();
         elsewhere.export("alice", &keys.path().join("alice.key")).unwrap();
@@ -51,10 +55,19 @@ impl Scene {
 
     /// An event of the author that a signed head covers, which is not here.
     fn take(&mut self, seq: u64) {
-        let frames = vec![frame_with(1, Dot::new(self.author, seq), NOW_MS + seq, &[], b"x")];
+        assert!(self.try_take(1, seq, 1));
+    }
+
+    /// The same with so many bytes, in any subject. `false` where there is no room for it.
+    fn try_take(&mut self, subject: u8, seq: u64, bytes: usize) -> bool {
+        let frames = vec![frame_with(subject, Dot::new(self.author, seq), NOW_MS + seq, &[], &vec![b'x'; bytes])];
         let batch = ForeignBatch { frames, is_verified: true, ..ForeignBatch::default() };
-        let log = Arc::clone(&self.log);
-        assert!(self.world.submit(&log, Batch::Foreign(Arc::new(batch))).is_ok());
+        let log = self.world.log(subject);
+        match self.world.submit(&log, Batch::Foreign(Arc::new(batch))) {
+            Ok(_) => true,
+            Err(StorageError::MapFull { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn known(&mut self) -> KnownHead {
@@ -182,6 +195,40 @@ fn what_was_not_signed_when_a_node_without_signing_came_between_is_signed_afterw
     world.committer.writer.complete_trees().unwrap();
     let job = world.committer.writer.signing_job(&keyring, 0).unwrap();
     assert_eq!(job.heads[0].1[0].peaks.len(), 1);
+}
+
+#[test]
+fn a_signature_that_there_is_no_room_for_refuses_nobody_and_is_not_forgotten() {
+    let mut scene = Scene::of(World::with_map(1 << 20));
+    // One signature over so many heads takes several pages.
+    let subjects = 1..=200;
+    let logs: Vec<_> = subjects.clone().map(|subject| scene.world.log(subject)).collect();
+    assert!(subjects.clone().all(|subject| scene.try_take(subject, 1, 1)));
+    let mut length = 1;
+    for bytes in [8 << 10, 1_000, 1] {
+        while scene.try_take(1, length + 1, bytes) {
+            length += 1;
+        }
+    }
+    scene.import_key();
+    assert_eq!(scene.known().signed_length(), 0);
+    logs.iter().for_each(|log| scene.world.committer.writer.want_signed(log.id, scene.author));
+    let job = scene.job().unwrap();
+    let done = sign(&scene.keyring(), job);
+    scene.world.committer.take_signed(done);
+    for _ in 0..2 {
+        // Who only asks is answered, and sees what is signed.
+        let log = Arc::clone(&scene.log);
+        assert!(scene.world.submit(&log, Batch::Open).is_ok());
+        assert!(scene.world.committer.writer.heads.has_ready(), "there was room for it");
+        assert_eq!(scene.known().signed_length(), length);
+        assert!(scene.job().is_none(), "it is signed once");
+    }
+    // The next attempt comes by itself, and as long as it fails nothing is lost either.
+    assert!(scene.world.committer.store_at.is_some());
+    scene.world.committer.writer.heads.hold(false);
+    scene.world.committer.commit(Vec::new());
+    assert_eq!(scene.known().signed_length(), length);
 }
 
 #[test]

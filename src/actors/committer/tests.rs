@@ -49,9 +49,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::with_map(MAP_SIZE)
+    }
+
+    pub(super) fn with_map(map_size: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let wall = Arc::new(AtomicU64::new(NOW_MS));
-        let committer = Self::open(&dir, &wall, MAP_SIZE);
+        let committer = Self::open(&dir, &wall, map_size);
         Self { wall, committer, dir }
     }
 

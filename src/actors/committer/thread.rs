@@ -34,6 +34,10 @@ pub(super) const HELD_POLL: Duration = Duration::from_secs(1);
 /// one, and an idle node has time.
 pub(super) const SIGNED_PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long signatures wait that there was no room for: each attempt costs a replay, as that of a submission does, and room
+/// is seldom made sooner.
+const SIGNED_RETRY: Duration = Duration::from_secs(5);
+
 /// A submission that panicked this often by itself is given up: it is what is wrong, not the moment.
 const PANICS_ALONE: u32 = 3;
 
@@ -209,6 +213,7 @@ impl Loop {
             }
             if self.store_at.is_some_and(|due| due <= Instant::now()) {
                 self.store_at = None;
+                self.writer.heads.hold(false);
                 if self.writer.heads.has_ready() {
                     self.commit(Vec::new());
                 }
@@ -350,7 +355,14 @@ impl Loop {
                 if let StorageError::Poisoned { reason } = &error {
                     self.store.poison(reason);
                 }
+                let stored_signatures = self.writer.heads.is_storing();
                 self.recover();
+                if stored_signatures && error.is_refusal() && self.store.poisoned().is_none() {
+                    // They take room too. Whoever needs none, to read or to ask, must not be refused for them.
+                    self.writer.heads.hold(true);
+                    self.store_at = Instant::now().checked_add(SIGNED_RETRY);
+                    return if group.is_empty() { Attempt::Failed(error) } else { self.attempt(group) };
+                }
                 Attempt::Failed(self.store.poisoned().unwrap_or(error))
             }
             Err(_) => {

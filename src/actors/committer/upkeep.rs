@@ -94,6 +94,7 @@ impl Loop {
         if self.store.poisoned().is_some() {
             return;
         }
+        self.writer.heads.hold(false);
         let result: Result<(), StorageError> = self.store.env.write().and_then(|mut txn| {
             self.writer.store_signed(&mut txn)?;
             self.writer.write_checkpoint(&mut txn)?;

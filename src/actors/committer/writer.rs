@@ -403,6 +403,7 @@ impl LogWriter {
     /// After the commit: readers may see what it wrote. Returns the logs that it changed.
     pub(crate) fn publish(&mut self) -> SmallVec<[Arc<SubjectLog>; 4]> {
         self.store.segments.grew(std::mem::take(&mut self.grown));
+        self.heads.stored();
         let mut changed = SmallVec::new();
         for id in self.touched.drain(..) {
             let Some(subject) = self.subjects.get_mut(&id) else { continue };

@@ -20,6 +20,10 @@ use crate::{
 /// Heads that one signature covers, at most. More make the path from a head to its signature longer.
 const BATCH_HEADS: usize = 4_096;
 
+/// After so many panics in a row each author of the job is signed for by itself, and whoever makes that panic as well is
+/// out of order: the same job would come back for ever.
+const PANICS_IN_A_ROW: u32 = 3;
+
 /// Heads to be signed.
 pub(crate) struct Job {
     /// Which state of the committer they are of: after a failed commit they may never have been.
@@ -58,13 +62,19 @@ impl Signing {
         let thread = std::thread::Builder::new()
             .name("xaeroflux-sign".to_owned())
             .spawn(move || {
+                let mut panics = 0;
                 for job in inbox {
                     let epoch = job.epoch;
+                    let one_by_one = panics + 1 == PANICS_IN_A_ROW;
+                    let attempt = |job| {
+                        catch_unwind(AssertUnwindSafe(|| {
+                            fault_point!(scope, "signing.job");
+                            sign(&keyring, job)
+                        }))
+                    };
                     // A panic here costs this job: its heads are still unsigned, and part of the next.
-                    let done = catch_unwind(AssertUnwindSafe(|| {
-                        fault_point!(scope, "signing.job");
-                        sign(&keyring, job)
-                    }));
+                    let done = if one_by_one { Ok(sign_one_by_one(job, attempt)) } else { attempt(job) };
+                    panics = if done.is_ok() { 0 } else { panics + 1 };
                     tell(done.unwrap_or_else(|_| {
                         tracing::error!("signing heads ended in a panic; they are signed with the next");
                         Done { epoch, batches: Vec::new(), failed: Vec::new() }
@@ -91,6 +101,21 @@ impl Drop for Signing {
             tracing::error!("the signing thread ended in a panic");
         }
     }
+}
+
+/// Makes a job of each author's heads; where that panics, the author is said to have failed.
+fn sign_one_by_one(job: Job, attempt: impl Fn(Job) -> std::thread::Result<Done>) -> Done {
+    let mut done = Done { epoch: job.epoch, batches: Vec::new(), failed: Vec::new() };
+    for (author, heads) in job.heads {
+        match attempt(Job { epoch: job.epoch, heads: vec![(author, heads)] }) {
+            Ok(Done { batches, failed, .. }) => {
+                done.batches.extend(batches);
+                done.failed.extend(failed);
+            }
+            Err(_) => done.failed.push((author, "signing them panics each time".to_owned())),
+        }
+    }
+    done
 }
 
 /// Signs the heads of a job, one signature for each author.
