@@ -63,7 +63,8 @@ fn proofs(dir: &Path) {
     let handle = subject.run().expect("it runs");
     let mut random = Random(1);
     let mut seq = || random.next() % events() as u64 + 1;
-    let warm_up = size(20_000, 20);
+    // So many bring most of the log's pages into the process.
+    let warm_up = size(100_000, 20);
     for _ in 0..warm_up {
         black_box(subject.prove(author, seq()).expect("a proof"));
     }

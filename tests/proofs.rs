@@ -67,6 +67,46 @@ fn the_nodes_of_a_large_log_are_stored_and_give_the_same_proofs() {
 }
 
 #[test]
+fn a_log_is_shown_to_have_only_grown_from_every_length() {
+    let node = Node::ephemeral().unwrap();
+    let alice = node.identity("alice").unwrap();
+    let key = node.public_key("alice").unwrap();
+    let tags = node.subject("tags");
+    let _handle = tags.run().unwrap();
+    let mut heads = Vec::new();
+    for add in [1, 1, 62, 1, 70, 130] {
+        publish(&tags, add, alice);
+        heads.push(tags.signed_head(alice).unwrap().unwrap());
+    }
+    let last = heads.last().unwrap().head().length;
+    for (at, earlier) in heads.iter().enumerate() {
+        let (proof, later) = tags.prove_extension(alice, earlier.head().length).unwrap();
+        later.verify(&key).unwrap();
+        assert_eq!(later.head().length, last);
+        proof.check(&earlier.head().root, &later.head().root).unwrap();
+        // Of no other log.
+        let other = &heads[(at + 1) % heads.len()];
+        assert!(proof.check(&other.head().root, &later.head().root).is_err());
+    }
+    assert!(matches!(tags.prove_extension(alice, last + 1), Err(Error::NoSuchEvent { .. })));
+}
+
+#[test]
+fn a_node_that_is_closed_and_opened_again_goes_on_proving() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Node::builder().data_dir(dir.path()).build().unwrap();
+    let tags = open().subject("tags");
+    for round in 1..4 {
+        let node = open();
+        let alice = node.identity("alice").unwrap();
+        let handle = tags.run().unwrap();
+        publish(&tags, 5, alice);
+        assert_proven(&tags, alice, round * 5, &node.public_key("alice").unwrap());
+        drop((handle, node));
+    }
+}
+
+#[test]
 fn an_event_that_is_not_there_or_not_signed_is_not_proven() {
     let (here, there) = (Node::ephemeral().unwrap(), Node::ephemeral().unwrap());
     let alice = here.identity("alice").unwrap();
@@ -103,6 +143,25 @@ fn a_pipeline_that_asks_for_proofs_gets_every_event_of_this_node_with_one_that_h
         // Others do not pay for it.
         assert_eq!(plain.recv().unwrap(), None);
     }
+}
+
+#[test]
+fn a_durable_subscription_that_asks_for_proofs_gets_the_events_that_are_proven() {
+    let (node, elsewhere) = (Node::ephemeral().unwrap(), Node::ephemeral().unwrap());
+    let (tags, theirs) = (node.subject("tags"), elsewhere.subject("tags"));
+    let _handles = (tags.run().unwrap(), theirs.run().unwrap());
+    publish(&theirs, 2, elsewhere.identity("bob").unwrap());
+    tags.ingest(theirs.frames(0, 10).unwrap()).unwrap().wait().unwrap();
+    let alice = node.identity("alice").unwrap();
+    publish(&tags, 3, alice);
+    let mut proven = tags.filter_merkle_proofs().durable("proven").unwrap();
+    for _ in 0..3 {
+        let delivery = proven.next_timeout(std::time::Duration::from_secs(30)).unwrap().expect("it is proven");
+        let proof = EventProof::decode(delivery.event.merkle_proof.as_ref().unwrap()).unwrap();
+        proof.proves(&delivery.event).unwrap();
+        assert_eq!(delivery.event.author_id, Some(alice));
+    }
+    assert!(proven.try_next().unwrap().is_none());
 }
 
 #[test]

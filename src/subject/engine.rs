@@ -14,8 +14,8 @@ use crate::{
     actors::{
         committer::{
             heads::{KnownHead, unchecked},
+            submission::{Batch, Outcome, Submission},
             thread::{Committer, Trust, WallClock},
-            writer::{Batch, Outcome, Submission},
         },
         keyring::Keyring,
         runtime::Runtime,

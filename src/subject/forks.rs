@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{error::Error, handle::Subject, prover::Prover};
 use crate::{
-    actors::committer::{cuts, writer::ForeignBatch},
+    actors::committer::{cuts, submission::ForeignBatch},
     wire::{
         fork::{Cut, ForkEvidence, ForkHalf},
         id::{Dot, XaeroID},

@@ -8,7 +8,7 @@ use std::{
 use super::{error::Error, handle::Subject, supervisor::Ingest};
 use crate::actors::{
     aof::Ingress,
-    committer::{IngestOutcome, writer::ForeignBatch},
+    committer::{IngestOutcome, submission::ForeignBatch},
     storage::StorageError,
 };
 

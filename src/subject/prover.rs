@@ -11,15 +11,15 @@ use super::{core::Core, engine::Engine, error::Error};
 use crate::{
     actors::{
         committer::heads::KnownHead,
-        mmr::nodes::TreeNodes,
+        mmr::nodes::{KnownNodes, TreeNodes},
         storage::{StorageError, open::SubjectLog, reader::LogReader},
     },
     wire::{
         event::XaeroEvent,
-        head::HeadCheck,
+        head::{HeadCheck, SignedHead},
         id::{Dot, XaeroID},
         key::PublicKey,
-        mmr::InclusionProof,
+        mmr::{ConsistencyProof, InclusionProof},
         proof::{EventHeader, EventProof},
     },
 };
@@ -32,6 +32,7 @@ pub(crate) struct Prover {
     engine: Weak<Engine>,
     log: Arc<SubjectLog>,
     heads: HashMap<XaeroID, KnownHead>,
+    nodes: KnownNodes,
 }
 
 /// The prover of those who ask for one proof after the other, between two of them. Whoever finds it taken makes another.
@@ -44,6 +45,8 @@ impl KeptProver {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Not within the lock: the signature may be on its way, and others need not wait for it.
         let kept = lock().take();
+        // A node that was closed and opened again has other heads to ask.
+        let kept = kept.filter(|prover| prover.engine.strong_count() > 0);
         let mut prover = kept.unwrap_or_else(|| Box::new(make()));
         let proof = prover.prove(dot);
         *lock() = Some(prover);
@@ -53,7 +56,27 @@ impl KeptProver {
 
 impl Prover {
     pub(crate) fn new(engine: Weak<Engine>, log: Arc<SubjectLog>) -> Self {
-        Self { engine, log, heads: HashMap::new() }
+        Self { engine, log, heads: HashMap::new(), nodes: KnownNodes::default() }
+    }
+
+    /// That the author's log, as far as its newest signed head covers it, begins with its first `old` events.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchEvent`] where the log is not as long here, [`Error::Unsigned`] where no signed head covers so much.
+    pub(crate) fn extension(&self, author: XaeroID, old: u64) -> Result<(ConsistencyProof, SignedHead), Error> {
+        let Some(engine) = self.engine.upgrade() else { return Err(StorageError::Closed.into()) };
+        let dot = Dot::new(author, old);
+        let length = engine.head(&self.log, author, 0)?.peaks.len();
+        if length < old || length == 0 {
+            return Err(Error::NoSuchEvent { dot });
+        }
+        let known = engine.head(&self.log, author, length)?;
+        let Some(signed) = known.signed.filter(|signed| signed.head().length >= old) else {
+            return Err(Error::Unsigned { dot });
+        };
+        let txn = engine.store.env.read()?;
+        let mut nodes = TreeNodes::new(&txn, LogReader::new(&txn), known.number, known.slot, known.author);
+        Ok((ConsistencyProof::make(&mut nodes, old, signed.head().length)?, signed))
     }
 
     /// The proof of this event, under the newest of its author's signed heads that was asked for. Waits for a signature that
@@ -81,15 +104,17 @@ impl Prover {
             return Err(Error::Unsigned { dot });
         };
         let txn = engine.store.env.read()?;
-        let place = (known.number, self.log.id);
-        let stored = LogReader::new(&txn).by_seq(place, known.slot, &known.author, dot.seq)?;
-        let header = EventHeader::of(&stored.ok_or(Error::NoSuchEvent { dot })?.record);
-        let mut nodes = TreeNodes::new(&txn, LogReader::new(&txn), known.number, known.slot, known.author);
+        let mut nodes = TreeNodes::new(&txn, LogReader::new(&txn), known.number, known.slot, known.author)
+            .knowing(std::mem::take(&mut self.nodes));
+        let header = EventHeader::of(&nodes.event(self.log.id, dot.seq)?.record);
         let inclusion = InclusionProof::make(&mut nodes, dot.seq - 1, signed.head().length)?;
+        let nodes = nodes.into_known();
         // The nodes have checksums, but a proof that does not hold must not leave here for any reason.
         if inclusion.root(header.id().as_bytes()).ok() != Some(signed.head().root) {
             return Err(StorageError::DamagedTree { author: dot.author, subject: self.log.id }.into());
         }
+        // What is remembered has been part of proofs that hold, and of nothing else.
+        self.nodes = nodes;
         EventProof::new(header, inclusion, signed.clone()).map_err(|error| Error::Proof(Arc::new(error)))
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::{core::Running, engine::Engine, error::Error, handle::Subject, prover::Prover};
 use crate::{
     actors::{
-        committer::writer::{Batch, Outcome},
+        committer::submission::{Batch, Outcome},
         storage::open::SubjectLog,
     },
     wire::{
         head::{SignedHead, subject_root},
         id::{Dot, XaeroID},
-        mmr::Hash,
+        mmr::{ConsistencyProof, Hash},
         proof::EventProof,
     },
 };
@@ -81,6 +81,33 @@ impl Subject {
         }
         let (engine, log) = self.log()?;
         Prover::new(Arc::downgrade(&engine), log).prove(dot)
+    }
+
+    /// The proof that an author's log has only grown: that what its newest signed head covers begins with its first `old`
+    /// events. Whoever kept an earlier head of the author checks it with the two roots.
+    ///
+    /// ```
+    /// use xaeroflux::{Node, XaeroEvent, event::CRDT_SET_ADD};
+    /// let node = Node::ephemeral()?;
+    /// let (alice, tags) = (node.identity("alice")?, node.subject("tags"));
+    /// let handle = tags.run()?;
+    /// let publish = |text: &str| tags.publish(XaeroEvent::new(text.to_owned(), CRDT_SET_ADD).by(alice)).wait();
+    /// publish("urgent")?;
+    /// let earlier = tags.signed_head(alice)?.expect("it is signed");
+    /// publish("reviewed")?;
+    /// publish("done")?;
+    /// let (proof, later) = tags.prove_extension(alice, earlier.head().length)?;
+    /// later.verify(&node.public_key("alice")?)?;
+    /// proof.check(&earlier.head().root, &later.head().root)?;
+    /// # drop(handle);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`prove`](Self::prove), of the event with that sequence number.
+    pub fn prove_extension(&self, author: XaeroID, old: u64) -> Result<(ConsistencyProof, SignedHead), Error> {
+        let (engine, log) = self.log()?;
+        Prover::new(Arc::downgrade(&engine), log).extension(author, old)
     }
 
     /// How many events each author has in the subject's log here, with the root over them; by author, ascending.

@@ -9,8 +9,8 @@ use crate::{
     actors::{
         bus::PublishError,
         committer::{
+            submission::{Batch, LocalBatch, Outcome, Submission},
             thread::Committer,
-            writer::{Batch, LocalBatch, Outcome, Submission},
         },
         fault::fault_point,
         keyring::Keyring,

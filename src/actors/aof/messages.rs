@@ -7,7 +7,7 @@ use actix::{Message, WeakRecipient};
 use crate::{
     actors::{
         bus::{Chunk, PublishError},
-        committer::{IngestOutcome, writer::ForeignBatch},
+        committer::{IngestOutcome, submission::ForeignBatch},
         storage::{StorageError, cuts::Cuts},
         supervise::Token,
         watch::ChildDied,

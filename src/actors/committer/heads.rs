@@ -10,7 +10,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{recover::damaged, writer::LogWriter};
+use super::{batches::ReadBatches, recover::damaged, writer::LogWriter};
 use crate::{
     actors::{
         keyring::Keyring,
@@ -59,6 +59,8 @@ pub(crate) struct Heads {
     next: u64,
     /// Of how many trees a batch is the newest; as far as it changed since the checkpoint.
     live: HashMap<u64, u32>,
+    /// Batches that were read.
+    read: ReadBatches,
     /// Authors that could not be signed for in this run of the process.
     unsignable: HashSet<XaeroID>,
     /// Subjects that have trees of theirs: the next run of the process looks at them again.
@@ -186,7 +188,13 @@ impl LogWriter {
         let ready = self.heads.ready.iter().rev().find_map(|batch| find(batch, id, author));
         let signed = match ready {
             Some(head) if head.head().length > tree.signed.length => Some(head),
-            _ => stored_head(txn, number, slot, (id, author), tree.signed)?,
+            _ if tree.signed.length == 0 => None,
+            _ if tree.signed.batch == PEER => Some(peer_head(txn, number, slot)?),
+            _ => {
+                let batch = tree.signed.batch;
+                let head = find(self.heads.read.get(txn, batch)?, id, author);
+                Some(head.ok_or_else(|| damaged("signed heads", &batch.to_be_bytes()))?)
+            }
         };
         Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed })
     }
@@ -432,26 +440,11 @@ impl LogWriter {
     }
 }
 
-/// The newest signed head of an author, from disk.
-pub(crate) fn stored_head(
-    txn: &impl Reads,
-    number: SubjectNumber,
-    slot: u32,
-    (id, author): (SubjectId, XaeroID),
-    signed: Signed,
-) -> Result<Option<SignedHead>, StorageError> {
-    if signed.length == 0 {
-        return Ok(None);
-    }
-    if signed.batch == PEER {
-        let key = keys::author(number, slot);
-        let row = txn.get(Table::PeerHeads, &key)?.and_then(unchecked);
-        let head = row.and_then(|row| SignedHead::decode(row).ok());
-        return head.map(Some).ok_or_else(|| damaged("peer heads", &key));
-    }
-    let batch = batch_row(txn, signed.batch)?;
-    let head = batch.and_then(|batch| find(&batch, id, author));
-    head.map(Some).ok_or_else(|| damaged("signed heads", &signed.batch.to_be_bytes()))
+/// The newest signed head of an author whose key is elsewhere.
+fn peer_head(txn: &impl Reads, number: SubjectNumber, slot: u32) -> Result<SignedHead, StorageError> {
+    let key = keys::author(number, slot);
+    let row = txn.get(Table::PeerHeads, &key)?.and_then(unchecked);
+    row.and_then(|row| SignedHead::decode(row).ok()).ok_or_else(|| damaged("peer heads", &key))
 }
 
 /// The heads of a batch and their signature, from its row.

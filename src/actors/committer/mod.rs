@@ -3,15 +3,18 @@
 //! AOF actors of all subjects hand their batches to one queue. The committer takes whatever is there, appends it in one
 //! transaction, and syncs once. Under load the groups grow by themselves, and an idle node commits a single event at once.
 //!
+//! * [`submission`] is what is handed over, and what is answered.
 //! * [`writer`] appends: sequence numbers, clocks, causal dependencies, links, index rows. It owns the heads of all
 //!   subjects in use.
 //! * [`ingest`] is the same door for events made elsewhere, with [`waiting`] for those whose causes are missing.
 //! * [`recover`] brings the writer back to what is durable, after a start as after a failed or interrupted commit.
 //! * [`heads`] has the heads of the authors' logs signed, and stores the signatures.
 //! * [`cuts`] ends the logs of authors who signed two histories.
+//!   Batches of them that were read are kept by `batches`.
 //! * `backfill` makes the trees of logs that were written without them.
 //! * `trim` takes what is in [segments](crate::actors::segment) out of the log table.
-//! * [`thread`] is the loop: groups, panics, replies.
+//! * [`thread`] is the loop: groups, panics, replies; `questions` its dealings with the signing thread,
+//!   `upkeep` the rest.
 //!
 //! # Invariants
 //!
@@ -19,12 +22,16 @@
 //! forgets all it believed and reads it again from disk, so there is one way to get to a state, not two.
 
 mod backfill;
+mod batches;
 pub(crate) mod cuts;
 pub(crate) mod heads;
 pub(crate) mod ingest;
+mod questions;
 pub(crate) mod recover;
+pub(crate) mod submission;
 pub(crate) mod thread;
 mod trim;
+mod upkeep;
 pub(crate) mod waiting;
 pub(crate) mod writer;
 

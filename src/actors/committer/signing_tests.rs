@@ -5,9 +5,9 @@ use std::{sync::mpsc, time::Duration};
 use super::{tests::*, *};
 use crate::{
     actors::{
-        committer::{heads::KnownHead, writer::ForeignBatch},
+        committer::{heads::KnownHead, submission::ForeignBatch},
         fault::{Action, arm},
-        signing::thread::Job,
+        signing::thread::{Job, sign},
         storage::open::SubjectLog,
     },
     wire::{

@@ -11,9 +11,11 @@ use crate::{
         committer::{
             IngestOutcome, IngestRefusal,
             ingest::MAX_CLOCK_AHEAD_MS,
-            writer::{CHECKPOINT_EVENTS, CHECKPOINT_KEY, ForeignBatch},
+            submission::ForeignBatch,
+            writer::{CHECKPOINT_EVENTS, CHECKPOINT_KEY},
         },
         fault::{Action, arm},
+        mmr::projection,
         storage::{
             cursor::Cursor,
             cuts::Cuts,
@@ -460,4 +462,20 @@ fn what_the_same_call_brought_before_is_found_as_what_is_on_disk() {
         assert_eq!(*forked, dot(seq));
     }
     assert_eq!(blocks(&world), 2);
+}
+
+#[test]
+fn one_step_of_the_tree_s_projection_takes_the_rows_of_many_authors() {
+    let mut world = World::new();
+    let log = world.log(1);
+    for author in 1..=10 {
+        let dot = |seq| Dot::new(XaeroID::from([author; 32]), seq);
+        let frames = (1..=64).map(|seq| frame_with(1, dot(seq), NOW_MS + seq, &[], b"x")).collect();
+        world.ingest(&log, frames);
+    }
+    let number = log.published().number.unwrap();
+    let step = projection::step(&world.committer.store, number).unwrap();
+    assert_eq!(step.rows.len(), 10);
+    world.submit(&log, Batch::Nodes(Arc::new(step.rows))).unwrap();
+    assert!(projection::step(&world.committer.store, number).unwrap().rows.is_empty());
 }

@@ -10,13 +10,13 @@ use std::{
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::{
-    trim,
-    writer::{Batch, LogWriter, Outcome, Reply, Submission},
+    submission::{Batch, Outcome, Reply, Submission},
+    writer::LogWriter,
 };
 use crate::actors::{
     fault::fault_point,
     keyring::Keyring,
-    signing::thread::{Done, Signing, sign},
+    signing::thread::{Done, Signing},
     storage::{StorageError, Store},
 };
 
@@ -28,11 +28,11 @@ const GROUP_BYTES: usize = 32 << 20;
 
 /// How often the clock is looked at while events are held because theirs is ahead. They waited for hours: a second more
 /// is nothing, and a look costs nothing either.
-const HELD_POLL: Duration = Duration::from_secs(1);
+pub(super) const HELD_POLL: Duration = Duration::from_secs(1);
 
 /// How long a signature waits for a commit to be stored with, before it gets one of its own: under load there is always
 /// one, and an idle node has time.
-const SIGNED_PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const SIGNED_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long signatures wait that there was no room for: each attempt costs a replay, as that of a submission does, and room
 /// is seldom made sooner.
@@ -169,26 +169,26 @@ impl Drop for Committer {
     }
 }
 
-struct Loop {
-    store: Arc<Store>,
-    writer: LogWriter,
-    wall: WallClock,
-    keyring: Option<Arc<Keyring>>,
-    signing: Option<Signing>,
+pub(super) struct Loop {
+    pub(super) store: Arc<Store>,
+    pub(super) writer: LogWriter,
+    pub(super) wall: WallClock,
+    pub(super) keyring: Option<Arc<Keyring>>,
+    pub(super) signing: Option<Signing>,
     /// How often the writer was made anew: what was signed for an earlier one may never have been stored.
-    epoch: u64,
+    pub(super) epoch: u64,
     /// Questions for a head whose signature is on its way.
-    parked: Vec<Submission>,
+    pub(super) parked: Vec<Submission>,
     /// When signatures that wait for a commit get one of their own.
-    store_at: Option<Instant>,
+    pub(super) store_at: Option<Instant>,
     /// The outcomes of the group that is being committed.
     staged: Vec<Outcome>,
     /// Whether that group is on disk.
     committed: bool,
     /// When to look whether a held event's time has come; `None` while nothing is held.
-    look_at: Option<Instant>,
+    pub(super) look_at: Option<Instant>,
     /// When to take out of the log table what is in segments; `None` while there is nothing of the kind.
-    trim_at: Option<Instant>,
+    pub(super) trim_at: Option<Instant>,
 }
 
 /// How an attempt to commit a group ended.
@@ -429,7 +429,7 @@ impl Loop {
     }
 
     /// Forgets what the writer believed and reads what is durable.
-    fn recover(&mut self) {
+    pub(super) fn recover(&mut self) {
         let keyring = self.keyring.clone();
         match catch_unwind(AssertUnwindSafe(|| LogWriter::recover(Arc::clone(&self.store), keyring))) {
             Ok(Ok(mut writer)) => {
@@ -441,179 +441,10 @@ impl Loop {
             Err(_) => self.store.poison("the log could not be read back after a failure"),
         }
     }
-
-    /// Sends the heads that have grown to be signed, unless some are on their way.
-    fn have_signed(&mut self) {
-        if let (Some(keyring), Some(signing)) = (&self.keyring, &self.signing)
-            && let Some(job) = self.writer.signing_job(keyring, self.epoch)
-            && !signing.submit(job)
-        {
-            tracing::error!("the signing thread has ended: what is published now is signed after a restart");
-        }
-    }
-
-    /// Takes what the signing thread brings back.
-    fn take_signed(&mut self, done: Done) {
-        if done.epoch == self.epoch {
-            self.writer.heads.take(done);
-            if self.writer.heads.has_ready() && self.store_at.is_none() {
-                self.store_at = Instant::now().checked_add(SIGNED_PATIENCE);
-            }
-        }
-        self.have_signed();
-        self.answer_questions(false);
-    }
-
-    /// Answers the questions for heads, but for those whose signature is on its way.
-    fn answer_questions(&mut self, stopping: bool) {
-        if self.parked.is_empty() {
-            return;
-        }
-        let store = Arc::clone(&self.store);
-        for question in std::mem::take(&mut self.parked) {
-            if let Batch::Heads = question.batch {
-                let known = self.store.poisoned().map_or_else(
-                    || store.env.read().and_then(|txn| self.writer.known_heads(&txn, question.log.id)),
-                    Err,
-                );
-                answer(question.reply, known.map(Outcome::Heads));
-                continue;
-            }
-            let Batch::Head { author, length } = question.batch else { continue };
-            let known = self.store.poisoned().map_or_else(
-                || store.env.read().and_then(|txn| self.writer.known_head(&txn, question.log.id, author)),
-                Err,
-            );
-            let is_coming = !stopping
-                && known.as_ref().is_ok_and(|known| known.signed_length() < length)
-                && self
-                    .keyring
-                    .as_ref()
-                    .is_some_and(|keyring| self.writer.may_be_signed(keyring, question.log.id, author, length));
-            if is_coming {
-                self.writer.want_signed(question.log.id, author);
-                self.parked.push(question);
-            } else {
-                answer(question.reply, known.map(|known| Outcome::Head(Box::new(known))));
-            }
-        }
-    }
-
-    /// Lets the held events in whose time has come, and finds out when to look again.
-    fn release_held(&mut self) {
-        self.release_due();
-        let again = self.store.poisoned().is_none() && self.writer.holds_any();
-        self.look_at = if again { Instant::now().checked_add(HELD_POLL) } else { None };
-    }
-
-    fn release_due(&mut self) {
-        if self.store.poisoned().is_some() {
-            return;
-        }
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            let now_ms = (self.wall)();
-            if !self.writer.has_due(now_ms) {
-                return Ok(());
-            }
-            let store = Arc::clone(&self.store);
-            let mut txn = store.env.write()?;
-            self.writer.release_all_held(&mut txn, now_ms)?;
-            self.writer.finish(&mut txn)?;
-            store.commit(txn)?;
-            if let Err(error) = store.extend_data_file() {
-                tracing::warn!(%error, "the data file could not be brought to its full length");
-            }
-            // No batch is acknowledged for these events, so their subjects' pipelines are woken from here.
-            for log in self.writer.publish() {
-                log.tell_grown();
-            }
-            Ok::<(), StorageError>(())
-        }));
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "events whose time has come could not be stored yet");
-                if let StorageError::Poisoned { reason } = &error {
-                    self.store.poison(reason);
-                }
-                self.recover();
-            }
-            Err(_) => self.recover(),
-        }
-    }
-
-    /// Takes some of what is in segments out of the log table, and finds out when to go on.
-    fn trim(&mut self) {
-        self.trim_at = None;
-        if self.store.poisoned().is_some() {
-            return;
-        }
-        let more = catch_unwind(AssertUnwindSafe(|| trim::step(&mut self.writer)));
-        match more {
-            Ok(Ok(true)) => self.trim_at = Some(Instant::now()),
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "what is in segments could not be taken out of the log table yet");
-                if let StorageError::Poisoned { reason } = &error {
-                    self.store.poison(reason);
-                }
-                self.recover();
-                self.trim_at = Instant::now().checked_add(trim::RETRY);
-            }
-            Err(_) => {
-                tracing::error!("the committer panicked; reading back what is durable");
-                self.recover();
-                self.trim_at = Instant::now().checked_add(trim::RETRY);
-            }
-        }
-    }
-
-    fn close(&mut self) {
-        if let Some(keyring) = self.keyring.clone().filter(|_| self.store.poisoned().is_none()) {
-            // A job that is on its way would come back to nobody: its heads are signed here.
-            self.writer.heads.forget_job();
-            if let Some(job) = self.writer.signing_job(&keyring, self.epoch) {
-                self.writer.heads.take(sign(&keyring, job));
-            }
-        }
-        self.answer_questions(true);
-        if self.store.poisoned().is_some() {
-            return;
-        }
-        self.writer.heads.hold(false);
-        let result: Result<(), StorageError> = self.store.env.write().and_then(|mut txn| {
-            self.writer.store_signed(&mut txn)?;
-            self.writer.write_checkpoint(&mut txn)?;
-            self.store.commit(txn)
-        });
-        if let Err(error) = self.store.extend_data_file() {
-            tracing::warn!(%error, "the data file could not be brought to its full length");
-        }
-        // Without it the next start replays more of the log, and nothing else.
-        if let Err(error) = result {
-            tracing::warn!(%error, "the last checkpoint could not be written");
-        }
-    }
-}
-
-impl Batch {
-    /// Events and bytes.
-    fn size(&self) -> (usize, usize) {
-        match self {
-            Self::Local(batch) => (batch.chunk.entries.len(), batch.chunk.bytes),
-            Self::Foreign(foreign) => (foreign.frames.len(), foreign.frames.iter().map(Vec::len).sum()),
-            Self::Snapshot { row, .. } => (1, row.len()),
-            Self::Nodes(rows) => (1, rows.iter().map(|(_, row)| row.len()).sum()),
-            Self::Cursor { cursor, .. } => {
-                (1, cursor.as_ref().and_then(|cursor| cursor.state.as_ref()).map_or(0, |state| state.len()))
-            }
-            Self::Open | Self::Logs | Self::Head { .. } | Self::Heads => (0, 0),
-        }
-    }
 }
 
 /// Answers, whatever the answer wakes: a future's waker is code of others, and must not end this thread.
-fn answer(reply: Reply, result: Result<Outcome, StorageError>) {
+pub(super) fn answer(reply: Reply, result: Result<Outcome, StorageError>) {
     if catch_unwind(AssertUnwindSafe(|| reply(result))).is_err() {
         tracing::error!("what waited for a commit panicked when it was woken");
     }

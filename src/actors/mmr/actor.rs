@@ -16,8 +16,8 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, WeakRecipient};
 use super::projection::{self, Step};
 use crate::actors::{
     committer::{
+        submission::{Batch, Submission},
         thread::Committer,
-        writer::{Batch, Submission},
     },
     fault::fault_point,
     storage::{StorageError, Store, open::SubjectLog},

@@ -39,9 +39,11 @@ pub(crate) struct Step {
     pub(crate) rows: Vec<Row>,
 }
 
-/// The next rows that are missing in this subject, of one author at a time.
+/// The next rows that are missing in this subject, of as many authors as one step has room for: each step looks at all
+/// authors before them.
 pub(crate) fn step(store: &Store, number: SubjectNumber) -> Result<Step, StorageError> {
     let txn = store.env.read()?;
+    let (mut step, mut room) = (Step::default(), STEP_GROUPS);
     let mut slot = 0;
     loop {
         // The next author with a row in the index.
@@ -50,14 +52,15 @@ pub(crate) fn step(store: &Store, number: SubjectNumber) -> Result<Step, Storage
             found = keys::author_index_of(number, key).map(|(slot, _)| slot);
             Ok(false)
         })?;
-        let Some(next) = found else { return Ok(Step::default()) };
+        let Some(next) = found else { return Ok(step) };
         let groups = last_step(&txn, Table::AuthorIndex, number, next)?;
         let done = last_step(&txn, Table::Nodes, number, next)?;
         if done < groups {
-            let upto = groups.min(done.saturating_add(STEP_GROUPS));
-            return Ok(Step { rows: rows(&txn, (number, next), done, upto)? });
+            let upto = groups.min(done.saturating_add(room));
+            step.rows.extend(rows(&txn, (number, next), done, upto)?);
+            room = room.saturating_sub(upto.saturating_sub(done));
         }
-        let Some(after) = next.checked_add(1) else { return Ok(Step::default()) };
+        let Some(after) = next.checked_add(1).filter(|_| room > 0) else { return Ok(step) };
         slot = after;
     }
 }

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     actors::{
         committer::{
+            submission::{Batch, ForeignBatch, Outcome, Submission},
             thread::{Committer, Trust},
-            writer::{Batch, ForeignBatch, Outcome, Submission},
         },
         storage::{
             StorageError, Store,

@@ -144,11 +144,18 @@ impl<'t, R: Reads> LogReader<'t, R> {
             }
             found => found?,
         };
-        // The index has no checksums.
-        if stored.record.subject() != id || stored.record.dot() != dot {
-            return Err(broken_chain(number));
-        }
-        Ok(Some(stored))
+        expect((number, id), dot, stored).map(Some)
+    }
+
+    /// The event that a link leads to, which must be this one.
+    pub(crate) fn linked(
+        &mut self,
+        (number, id): (SubjectNumber, SubjectId),
+        link: Link,
+        dot: Dot,
+    ) -> Result<Stored<'t>, StorageError> {
+        let position = link.position().ok_or_else(|| broken_chain(number))?;
+        expect((number, id), dot, self.stored(position)?)
     }
 
     /// The position of an author's event, along the back-links from the next indexed one.
@@ -256,6 +263,16 @@ impl<'t, R: Reads> LogReader<'t, R> {
         let view = open(key, value)?;
         Ok(view.contains(position).then_some(Located { view, sealed: None, verified: false }))
     }
+}
+
+/// The event, if it is the one that it should be: the index has no checksums.
+fn expect<'t>(
+    (number, id): (SubjectNumber, SubjectId),
+    dot: Dot,
+    stored: Stored<'t>,
+) -> Result<Stored<'t>, StorageError> {
+    let is_it = stored.record.subject() == id && stored.record.dot() == dot;
+    if is_it { Ok(stored) } else { Err(broken_chain(number)) }
 }
 
 fn open<'t>(key: &[u8], value: &'t [u8]) -> Result<BlockView<'t>, StorageError> {

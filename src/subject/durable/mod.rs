@@ -66,7 +66,7 @@ pub use subscription::DurableSubscription;
 use self::claim::Claim;
 use super::{error::Error, handle::Subject};
 use crate::actors::{
-    committer::writer::{Batch, Submission},
+    committer::submission::{Batch, Submission},
     storage::{StorageError, cursor::Cursor},
 };
 

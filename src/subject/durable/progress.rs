@@ -18,8 +18,8 @@ use super::{
 };
 use crate::actors::{
     committer::{
+        submission::{Batch, Submission},
         thread::Committer,
-        writer::{Batch, Submission},
     },
     storage::{StorageError, cursor::Cursor, open::SubjectLog},
 };

@@ -24,9 +24,10 @@ use crate::{
         bell::Bell,
         engine::Engine,
         error::Error,
-        follower::LogSource,
+        follower::{LogSource, fill_proofs},
         handle::Subject,
         pipeline::{MemoryContexts, Pipeline},
+        prover::Prover,
     },
     wire::event::XaeroEvent,
 };
@@ -48,6 +49,8 @@ pub struct DurableSubscription {
     /// What was kept with the place when it was opened.
     state: Option<Arc<[u8]>>,
     source: LogSource,
+    /// Makes the proofs of the events, where an operator asks for them.
+    prover: Option<Prover>,
     pipeline: Pipeline,
     contexts: MemoryContexts,
     /// Events that were read, each with its ordinal.
@@ -97,7 +100,9 @@ impl DurableSubscription {
         if next > count {
             return Err(DurableError::BeyondEnd { name: name.to_owned(), acknowledged: next, count }.into());
         }
+        let prover = subject.spec().wants_proofs().then(|| Prover::new(Arc::downgrade(&engine), Arc::clone(&log)));
         Ok(Self {
+            prover,
             progress: Progress::new(name, Arc::clone(&log), &engine.committer, cursor.as_ref()),
             state: cursor.and_then(|cursor| cursor.state),
             source: LogSource { store: Arc::downgrade(&engine.store), log, engine: Arc::downgrade(&engine) },
@@ -177,7 +182,7 @@ impl DurableSubscription {
     }
 
     /// As [`next`](Self::next), for asynchronous code. Reading the log may take the moment that a page takes to come from
-    /// the disk.
+    /// the disk, and with `filter_merkle_proofs` the moment that a signature takes.
     ///
     /// # Errors
     /// As [`next`](Self::next).
@@ -239,9 +244,12 @@ impl DurableSubscription {
 
     /// Reads the next part of the log. `false`: there was none.
     fn read(&mut self) -> Result<bool, Error> {
-        let events = self.source.read(self.next)?;
+        let mut events = self.source.read(self.next)?;
         if events.is_empty() {
             return Ok(false);
+        }
+        if let Some(prover) = &mut self.prover {
+            fill_proofs(prover, &mut events)?;
         }
         let end = self.next.saturating_add(u64::try_from(events.len()).unwrap_or(u64::MAX));
         // Apart from what is held: a closure of the user's that panics leaves nothing half done.

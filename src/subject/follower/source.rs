@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Weak};
 
+use hashbrown::HashSet;
+
 use crate::{
     actors::storage::{StorageError, Store, block::Stored, cuts::Cuts, open::SubjectLog},
     subject::{engine::Engine, error::Error, prover::Prover},
     wire::{
         event::{Event, Stamp, XaeroEvent},
-        id::Dot,
+        id::{Dot, XaeroID},
         record::RecordView,
     },
 };
@@ -69,13 +71,20 @@ impl LogSource {
 }
 
 /// Fills in the proofs of events from a log. One that no signed head covers gets none.
-pub(super) fn fill_proofs(prover: &mut Prover, events: &mut [XaeroEvent]) -> Result<(), StorageError> {
+pub(crate) fn fill_proofs(prover: &mut Prover, events: &mut [XaeroEvent]) -> Result<(), StorageError> {
+    // A head covers all events before its last, so of such an author nothing that comes later is covered either.
+    let mut unsigned: HashSet<XaeroID> = HashSet::new();
     for event in events {
-        let Some(dot) = event.evt.dot() else { continue };
+        let Some(dot) = event.evt.dot().filter(|dot| !unsigned.contains(&dot.author)) else { continue };
         match prover.prove(dot) {
             Ok(proof) => event.merkle_proof = Some(proof.encode()),
             Err(Error::Storage(error)) => return Err(error),
-            Err(error) => tracing::debug!(%dot, %error, "an event without a proof"),
+            Err(error) => {
+                tracing::debug!(%dot, %error, "an event without a proof");
+                if matches!(error, Error::Unsigned { .. }) {
+                    unsigned.insert(dot.author);
+                }
+            }
         }
     }
     Ok(())

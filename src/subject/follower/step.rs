@@ -1,4 +1,6 @@
-//! One turn of a follower: orders, timers, events, reports.
+//! One turn of a follower: orders, timers, events, reports. `snapshots` is how a fold's state is saved and taken up.
+
+mod snapshots;
 
 use std::{
     borrow::Cow,
@@ -21,16 +23,14 @@ use smallvec::SmallVec;
 
 use crate::{
     actors::{
-        aof::Ingress,
         bus::Chunk,
         fault::fault_point,
-        storage::{StorageError, cuts::Cuts, open::snapshot_row},
+        storage::{StorageError, cuts::Cuts},
     },
     subject::{
         notice::Notice,
         pipeline::{Pipeline, PipelineSpec},
         prover::Prover,
-        supervisor::Ingest,
     },
     wire::{
         event::XaeroEvent,
@@ -40,15 +40,6 @@ use crate::{
 
 /// Reads that a turn makes before other tasks have theirs.
 const READS: usize = 4;
-
-/// A fold's state is saved after so many events: what a start may have to fold again.
-const SNAPSHOT_EVENTS: u64 = 50_000;
-
-/// It is saved after this pause as well, if at least [`SNAPSHOT_FEW`] events came meanwhile.
-const SNAPSHOT_PAUSE: Duration = Duration::from_secs(30);
-
-/// Fewer events are folded again sooner than a snapshot of them is read.
-const SNAPSHOT_FEW: u64 = 1_000;
 
 /// What a turn works on.
 pub(super) struct Inner {
@@ -254,30 +245,6 @@ impl Follower {
         }
     }
 
-    /// A fold takes up its snapshot, and is silent until it has read the history.
-    fn begin_history(&self, inner: &mut Inner) -> Result<(), Failure> {
-        if let (Some(name), Some(Feed::Log { source, covered, history, .. })) =
-            (self.spec.snapshot_name(), inner.feeds.first_mut())
-        {
-            let stored = source.store.upgrade().and_then(|store| {
-                store.snapshot(&source.log, &fold_key(&name)).unwrap_or_else(|error| {
-                    tracing::warn!(%error, "a fold's snapshot could not be read; folding from the beginning");
-                    None
-                })
-            });
-            if let Some((events, state)) = stored.filter(|(events, _)| events <= history)
-                && inner.pipeline.restore(&state)
-            {
-                *covered = events;
-                inner.saved = events;
-            }
-        }
-        let unread = |feed: &Feed| matches!(feed, Feed::Log { next, history, .. } if next < history);
-        inner.catching_up = inner.feeds.iter().any(unread);
-        let yes = inner.catching_up;
-        self.drive(inner, |pipeline, contexts, sink, now| pipeline.set_catching_up(yes, now, contexts, sink))
-    }
-
     /// Reads from one source. `true`: there was something.
     fn read(&self, inner: &mut Inner, source: usize) -> Result<bool, Failure> {
         match inner.feeds.get(source) {
@@ -468,26 +435,6 @@ impl Follower {
         }
     }
 
-    /// Saves the fold's state now and then.
-    fn save(&self, inner: &mut Inner) {
-        let Some(Feed::Log { next, cuts, .. }) = inner.feeds.first() else { return };
-        let (unsaved, now) = (next.saturating_sub(inner.saved), tick());
-        let is_due = unsaved >= SNAPSHOT_EVENTS
-            || (unsaved >= SNAPSHOT_FEW && now.saturating_sub(inner.saved_at) >= SNAPSHOT_PAUSE);
-        if !is_due {
-            return;
-        }
-        let Some(name) = self.spec.snapshot_name() else { return };
-        let Some(state) = inner.pipeline.snapshot() else { return };
-        let row = snapshot_row(*next, &state);
-        (inner.saved, inner.saved_at) = (*next, now);
-        if let Some(running) = self.cores.first().and_then(|core| core.running()) {
-            let bytes = row.len();
-            let ingress = Ingress::Snapshot { fold: fold_key(&name), row: Arc::new(row), cuts: cuts.clone() };
-            running.supervisor.do_send(Ingest { ingress, events: 1, bytes });
-        }
-    }
-
     /// Asks to be woken at the pipeline's next deadline.
     fn set_alarm(&self, inner: &mut Inner) {
         let deadline = inner.pipeline.deadline();
@@ -516,9 +463,4 @@ impl Follower {
     fn scope(&self) -> &str {
         self.cores.first().map_or("", |core| &core.name)
     }
-}
-
-/// The key under which a fold's snapshots are kept.
-pub(crate) fn fold_key(name: &str) -> [u8; 32] {
-    blake3::derive_key("xaeroflux 2026 fold snapshot v1", name.as_bytes())
 }

@@ -145,3 +145,34 @@ impl SubjectActor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crate::{Node, XaeroEvent, actors::mmr::projection, wire::event::CRDT_SET_ADD};
+
+    #[test]
+    fn nodes_that_an_earlier_run_left_out_are_stored_though_nobody_publishes() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            // Leaves them all out.
+            let node = Node::builder().data_dir(dir.path()).unsigned().build().unwrap();
+            let tags = node.subject("tags");
+            let _handle = tags.run().unwrap();
+            for receipt in tags.publish_all((0..64 * 5).map(|n: u32| XaeroEvent::new(n.to_le_bytes(), CRDT_SET_ADD))) {
+                receipt.wait().unwrap();
+            }
+        }
+        let node = Node::builder().data_dir(dir.path()).build().unwrap();
+        let tags = node.subject("tags");
+        let _handle = tags.run().unwrap();
+        let (engine, log) = tags.log().unwrap();
+        let number = log.published().number.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !projection::step(&engine.store, number).unwrap().rows.is_empty() {
+            assert!(Instant::now() < deadline, "the nodes are not stored");
+            std::thread::yield_now();
+        }
+    }
+}

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     actors::{
-        committer::{IngestOutcome, IngestRefusal, heads::KnownHead, writer::ForeignBatch},
+        committer::{IngestOutcome, IngestRefusal, heads::KnownHead, submission::ForeignBatch},
         mmr::nodes::TreeNodes,
         storage::{StorageError, lmdb::ReadTxn, open::SubjectLog, reader::LogReader},
         supervise::{MAX_BYTES, MAX_EVENTS},

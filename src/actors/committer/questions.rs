@@ -1,0 +1,68 @@
+//! The loop's dealings with the signing thread, and with those who wait for a signature.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    submission::{Batch, Outcome},
+    thread::{Loop, SIGNED_PATIENCE, answer},
+};
+use crate::actors::signing::thread::Done;
+
+impl Loop {
+    /// Sends the heads that have grown to be signed, unless some are on their way.
+    pub(super) fn have_signed(&mut self) {
+        if let (Some(keyring), Some(signing)) = (&self.keyring, &self.signing)
+            && let Some(job) = self.writer.signing_job(keyring, self.epoch)
+            && !signing.submit(job)
+        {
+            tracing::error!("the signing thread has ended: what is published now is signed after a restart");
+        }
+    }
+
+    /// Takes what the signing thread brings back.
+    pub(super) fn take_signed(&mut self, done: Done) {
+        if done.epoch == self.epoch {
+            self.writer.heads.take(done);
+            if self.writer.heads.has_ready() && self.store_at.is_none() {
+                self.store_at = Instant::now().checked_add(SIGNED_PATIENCE);
+            }
+        }
+        self.have_signed();
+        self.answer_questions(false);
+    }
+
+    /// Answers the questions for heads, but for those whose signature is on its way.
+    pub(super) fn answer_questions(&mut self, stopping: bool) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        for question in std::mem::take(&mut self.parked) {
+            if let Batch::Heads = question.batch {
+                let known = self.store.poisoned().map_or_else(
+                    || store.env.read().and_then(|txn| self.writer.known_heads(&txn, question.log.id)),
+                    Err,
+                );
+                answer(question.reply, known.map(Outcome::Heads));
+                continue;
+            }
+            let Batch::Head { author, length } = question.batch else { continue };
+            let known = self.store.poisoned().map_or_else(
+                || store.env.read().and_then(|txn| self.writer.known_head(&txn, question.log.id, author)),
+                Err,
+            );
+            let is_coming = !stopping
+                && known.as_ref().is_ok_and(|known| known.signed_length() < length)
+                && self
+                    .keyring
+                    .as_ref()
+                    .is_some_and(|keyring| self.writer.may_be_signed(keyring, question.log.id, author, length));
+            if is_coming {
+                self.writer.want_signed(question.log.id, author);
+                self.parked.push(question);
+            } else {
+                answer(question.reply, known.map(|known| Outcome::Head(Box::new(known))));
+            }
+        }
+    }
+}
