@@ -1,8 +1,8 @@
 //! Trees for logs that were written without them.
 //!
 //! A directory of the first format has none, and neither has what was written while trees were switched off. What is
-//! missing is made from the log, one subject after the other, before the committer starts; a start that is interrupted
-//! begins again with the first subject that is not done.
+//! missing is made from the log, one subject after the other, before the committer starts, and stored together; a start
+//! that is interrupted begins again.
 
 use std::sync::Arc;
 
@@ -51,6 +51,7 @@ impl LogWriter {
         }
         for id in subjects {
             self.complete_subject(id)?;
+            self.want_all_signed(id);
         }
         let mut txn = store.env.write()?;
         self.write_checkpoint(&mut txn)?;
@@ -58,6 +59,14 @@ impl LogWriter {
         store.commit(txn)?;
         self.evict();
         Ok(())
+    }
+
+    /// Has the logs signed that are not: whoever kept no trees kept no account of these either.
+    fn want_all_signed(&mut self, id: SubjectId) {
+        let (Some(subject), Some(keyring)) = (self.subjects.get(&id), &self.keyring) else { return };
+        let unsigned =
+            subject.head.authors().filter(|(_, author, tree)| tree.is_unsigned() && keyring.can_sign(author.author));
+        unsigned.for_each(|(slot, _, _)| self.heads.grew(id, slot));
     }
 
     /// From now on trees may not be whole.

@@ -199,33 +199,37 @@ impl LogWriter {
             return Ok(IngestOutcome::Retracted(dot));
         }
         // What a local writer has not published here, only its own signature shows to be its own.
-        if !is_verified && self.keyring.as_ref().is_some_and(|keyring| keyring.contains(dot.author)) {
+        if !is_verified && self.is_own(dot) {
             return refused(IngestRefusal::OwnAuthor { dot });
         }
         if let Some(awaits) = arrival.awaits(&subject.head, now_ms) {
-            if subject.waiting.contains(dot) {
+            let is_new = !subject.waiting.contains(dot);
+            let mut is_better = false;
+            if !is_new {
                 let here = txn.get(Table::Pending, &keys::pending(subject.head.number, dot))?;
-                if let Some((here, _)) = here.and_then(|frame| archive::open(frame).ok()) {
+                if let Some((row, (here, length))) = here.and_then(|row| Some((row, archive::open(row).ok()?))) {
+                    // What is signed takes the place of what only its sender says, or anybody could keep it out.
+                    is_better = is_verified && row.get(length..) != Some(&[1]);
                     let (here, there) = (here.id(), record_id);
-                    if here != there {
+                    if here != there && !is_better {
                         return refused(IngestRefusal::Fork { dot, here, there });
                     }
                 }
-            } else {
-                if !subject.waiting.has_room(frame.len()) {
-                    let missing = match awaits {
-                        Awaits::Cause(missing) => missing,
-                        Awaits::Time(_) => dot,
-                    };
-                    return refused(IngestRefusal::NoRoomToWait { dot, missing });
-                }
+            } else if !subject.waiting.has_room(frame.len()) {
+                let missing = match awaits {
+                    Awaits::Cause(missing) => missing,
+                    Awaits::Time(_) => dot,
+                };
+                return refused(IngestRefusal::NoRoomToWait { dot, missing });
+            }
+            if is_new || is_better {
                 self.touch(txn, log)?;
                 if let Some(subject) = self.subjects.get_mut(&log.id) {
                     let key = keys::pending(subject.head.number, dot);
                     // Behind the frame, which knows its length.
                     let verified: &[u8] = if is_verified { &[1] } else { &[] };
                     txn.put_parts(Table::Pending, &key, &[frame, verified])?;
-                    subject.waiting.insert(dot, frame.len(), awaits);
+                    subject.waiting.insert(dot, frame.len() + verified.len(), awaits);
                 }
             }
             return Ok(match awaits {
@@ -315,8 +319,10 @@ impl LogWriter {
             }
         };
         let is_verified = frame.get(length..) == Some(&[1]);
-        // What counts for nothing is not stored, unless a signed head covers it: here as where it comes.
-        let is_over = subject.head.has(dot) || (subject.head.cuts.retracts(dot) && !is_verified);
+        // Unless a signed head covers it, what counts for nothing is not stored, nor what a local writer has not published:
+        // here as where it comes.
+        let is_unwanted = subject.head.cuts.retracts(dot) || self.is_own(dot);
+        let is_over = subject.head.has(dot) || (is_unwanted && !is_verified);
         let awaits = arrival.awaits(&subject.head, now_ms).filter(|_| !is_over);
         if let Some(awaits) = awaits {
             if let Some(subject) = self.subjects.get_mut(&id) {
@@ -341,6 +347,11 @@ impl LogWriter {
         let Arrival { clock, deps, .. } = &arrival;
         self.append_frame(txn, id, Frame { dot, clock: *clock, deps, bytes, event, is_verified })?;
         Ok(true)
+    }
+
+    /// Whether the event is to be of an author whose key is here.
+    fn is_own(&self, dot: Dot) -> bool {
+        self.keyring.as_ref().is_some_and(|keyring| keyring.contains(dot.author))
     }
 
     /// Finds out what the events read from disk wait for.

@@ -5,7 +5,7 @@ use std::{sync::mpsc, time::Duration};
 use super::{tests::*, *};
 use crate::{
     actors::{
-        committer::{heads::KnownHead, submission::ForeignBatch},
+        committer::{IngestOutcome, heads::KnownHead, submission::ForeignBatch},
         fault::{Action, arm},
         signing::thread::{Job, sign},
         storage::open::SubjectLog,
@@ -177,6 +177,27 @@ fn a_head_from_elsewhere_is_known_after_a_crash_though_its_subject_was_not_repla
 }
 
 #[test]
+fn what_was_not_signed_when_a_node_without_signing_came_between_is_signed_afterwards() {
+    let mut scene = Scene::new();
+    scene.import_key();
+    scene.take(1);
+    let keyring = scene.keyring();
+    let Scene { world, log, keys: _keys, .. } = scene;
+    drop(log);
+    // The process ends before anything is signed; then comes one that does not sign.
+    let mut world = world.restart();
+    world.committer.writer.keeps_trees = false;
+    world.committer.writer.abandon_trees().unwrap();
+    world.committer.close();
+    let mut world = world.restart();
+    world.committer.writer =
+        LogWriter::recover(Arc::clone(&world.committer.store), Some(Arc::clone(&keyring))).unwrap();
+    world.committer.writer.complete_trees().unwrap();
+    let job = world.committer.writer.signing_job(&keyring, 0).unwrap();
+    assert_eq!(job.heads[0].1[0].peaks.len(), 1);
+}
+
+#[test]
 fn a_signature_that_there_is_no_room_for_refuses_nobody_and_is_not_forgotten() {
     let mut scene = Scene::of(World::with_map(1 << 20));
     // One signature over so many heads takes several pages.
@@ -208,4 +229,18 @@ fn a_signature_that_there_is_no_room_for_refuses_nobody_and_is_not_forgotten() {
     scene.world.committer.writer.heads.hold(false);
     scene.world.committer.commit(Vec::new());
     assert_eq!(scene.known().signed_length(), length);
+}
+
+#[test]
+fn what_waited_in_an_authors_name_is_let_go_once_the_authors_key_is_here() {
+    let mut scene = Scene::new();
+    let forged = frame_with(1, Dot::new(scene.author, 2), NOW_MS + 2, &[], b"forged");
+    let log = Arc::clone(&scene.log);
+    let outcomes = scene.world.ingest(&log, vec![forged]);
+    assert!(matches!(outcomes[..], [IngestOutcome::Waiting { .. }]), "{outcomes:?}");
+    scene.import_key();
+    scene.take(1);
+    assert_eq!(log.count(), 1);
+    scene.take(2);
+    assert_eq!(scene.ask(Vec::new(), 2).signed_length(), 2);
 }

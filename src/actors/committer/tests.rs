@@ -98,7 +98,7 @@ impl World {
         told.recv().unwrap()
     }
 
-    fn ingest(&mut self, log: &Arc<SubjectLog>, frames: Vec<Vec<u8>>) -> Vec<IngestOutcome> {
+    pub(super) fn ingest(&mut self, log: &Arc<SubjectLog>, frames: Vec<Vec<u8>>) -> Vec<IngestOutcome> {
         match self.submit(log, foreign(frames)) {
             Ok(Outcome::Foreign(outcomes)) => outcomes,
             Ok(_) => panic!("another outcome"),
@@ -478,4 +478,22 @@ fn one_step_of_the_tree_s_projection_takes_the_rows_of_many_authors() {
     assert_eq!(step.rows.len(), 10);
     world.submit(&log, Batch::Nodes(Arc::new(step.rows))).unwrap();
     assert!(projection::step(&world.committer.store, number).unwrap().rows.is_empty());
+}
+
+#[test]
+fn what_is_signed_takes_the_place_of_a_forgery_that_waits() {
+    let mut world = World::new();
+    let log = world.log(1);
+    let [forged, signed] = [b"forged", b"signed"].map(|text| frame_with(1, dot(2), NOW_MS + 1, &[], text));
+    let waits = [IngestOutcome::Waiting { dot: dot(2), missing: dot(1) }];
+    assert_eq!(world.ingest(&log, vec![forged.clone()]), waits);
+    let batch = ForeignBatch { frames: vec![signed.clone()], is_verified: true, ..ForeignBatch::default() };
+    match world.submit(&log, Batch::Foreign(Arc::new(batch))) {
+        Ok(Outcome::Foreign(outcomes)) => assert_eq!(outcomes, waits),
+        _ => panic!("another outcome"),
+    }
+    // And not the other way round.
+    assert!(matches!(world.ingest(&log, vec![forged])[..], [IngestOutcome::Refused(IngestRefusal::Fork { .. })]));
+    assert_eq!(world.ingest(&log, vec![frame_of(1, 1, NOW_MS)]), [IngestOutcome::Stored(dot(1))]);
+    assert_eq!(world.ingest(&log, vec![signed]), [IngestOutcome::Duplicate(dot(2))]);
 }

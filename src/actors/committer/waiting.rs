@@ -77,9 +77,10 @@ impl Waiting {
 
     /// Notes that the event waits.
     pub(crate) fn insert(&mut self, dot: Dot, bytes: usize, awaits: Awaits) {
-        if self.events.insert(dot, bytes).is_none() {
-            self.bytes += bytes;
-        }
+        // One that waits for its next cause may come with the mark behind its frame, which it came without at first.
+        self.remove(dot);
+        self.events.insert(dot, bytes);
+        self.bytes += bytes;
         match awaits {
             Awaits::Cause(cause) => self.by_cause.entry(cause).or_default().push(dot),
             Awaits::Time(millis) => self.by_time.entry(millis).or_default().push(dot),
@@ -119,5 +120,23 @@ impl Waiting {
     /// Those whose reason for waiting is not known.
     pub(crate) fn take_unsorted(&mut self) -> Vec<Dot> {
         std::mem::take(&mut self.unsorted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::id::XaeroID;
+
+    #[test]
+    fn room_is_counted_by_the_last_length_that_was_told() {
+        let [one, other, cause] = [1, 2, 3].map(|seq| Dot::new(XaeroID::from([7; 32]), seq));
+        let mut waiting = Waiting::default();
+        waiting.insert(one, 100, Awaits::Cause(cause));
+        waiting.insert(one, 101, Awaits::Time(5));
+        waiting.insert(other, 10, Awaits::Cause(cause));
+        waiting.remove(other);
+        waiting.remove(one);
+        assert!(waiting.is_empty() && waiting.has_room(WAITING_BYTES));
     }
 }

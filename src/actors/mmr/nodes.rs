@@ -29,11 +29,11 @@ const _: () = assert!(1 << STORED_LEVEL == INDEX_STEP, "a stored node is over th
 /// Groups of leaves whose nodes are kept in memory: a proof asks for few.
 const KEPT_GROUPS: usize = 4;
 
-/// Level of the lowest nodes that are remembered from one proof to the next: those over 8,192 leaves.
-const KNOWN_LEVEL: u8 = 13;
+/// Level of the lowest nodes that are remembered from one proof to the next: those over 2,048 leaves.
+const KNOWN_LEVEL: u8 = 11;
 
-/// Nodes that are remembered, a quarter of a megabyte; beyond it all are forgotten.
-const KNOWN_NODES: usize = 4_096;
+/// Nodes that are remembered, of a megabyte at most: those of ten million leaves. Beyond it all are forgotten.
+const KNOWN_NODES: usize = 16_384;
 
 /// The upper nodes of the trees of a subject's authors, which all proofs have in common. A perfect subtree never changes,
 /// so that what was read once holds for ever. By slot, level and index.
@@ -116,6 +116,7 @@ impl<'t, R: Reads> TreeNodes<'t, R> {
         } else {
             (self.author.last, self.author.seq)
         };
+        self.reader.fetch(link, INDEX_STEP);
         let (mut leaves, mut links) = (Vec::with_capacity(64), Vec::with_capacity(64));
         for _ in first..last {
             if link == Link::NONE {

@@ -238,6 +238,9 @@ impl<'t> Stored<'t> {
 const MALFORMED: FrameError = FrameError::Malformed("the block around it is damaged");
 
 impl<'t> BlockView<'t> {
+    /// Bytes of an entry before its frame.
+    pub(super) const ENTRY_HEADER: usize = ENTRY_HEADER;
+
     /// Checks the table of the block under the key `first`.
     pub(crate) fn open(first: u64, bytes: &'t [u8]) -> Result<Self, FrameError> {
         let (header, rest) = bytes.split_first_chunk::<BLOCK_HEADER>().ok_or(MALFORMED)?;

@@ -114,6 +114,21 @@ impl<'t, R: Reads> LogReader<'t, R> {
         Ok(())
     }
 
+    /// Has the processor fetch the `count` entries up to the one that a link leads to, all at once. Along links it would wait
+    /// for each in turn, since every entry says where the next one is; where others' events lie in between, it still does.
+    pub(crate) fn fetch(&mut self, link: Link, count: u64) {
+        let Some(last) = link.position() else { return };
+        // An error shows when the entry is read.
+        let Ok(block) = self.block(last) else { return };
+        let first = last.saturating_sub(count).max(block.view.first());
+        // Both ends: what is read of an entry mostly lies in two lines of the cache.
+        let ends = (first..last).filter_map(|position| {
+            let entry = block.view.bytes_of(position)?.first_chunk::<{ BlockView::ENTRY_HEADER }>()?;
+            Some(entry.first()? ^ entry.last()?)
+        });
+        std::hint::black_box(ends.fold(0, |all, end| all ^ end));
+    }
+
     /// The entry that a link leads to, its frame not looked at, and its event id.
     pub(crate) fn leaf(&mut self, link: Link) -> Result<(Links, EventId), StorageError> {
         let position = link.position().unwrap_or(0);
