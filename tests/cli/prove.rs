@@ -123,3 +123,38 @@ fn the_author_is_a_local_name_or_the_hexadecimal_of_the_receipts() {
         assert!(output.stdout.is_empty());
     }
 }
+
+#[test]
+fn a_proof_that_is_put_together_from_several_is_refused_and_says_why() {
+    let made = Made::new();
+    let good = fs::read(&made.proof).unwrap();
+    // The signed head and the path of one proof behind the event of another.
+    let head = |proof: &[u8]| proof.windows(4).position(|window| window == b"XHED").unwrap();
+    for (other, says) in [
+        ("other alice 3", "this is about subject"),
+        ("tags bob 3", "not by author"),
+        ("tags alice 43", "the path does not lead to the signed root"),
+    ] {
+        let other = made.prove(other);
+        fs::write(&made.proof, [&good[..head(&good)], &other[head(&other)..]].concat()).unwrap();
+        let done = made.check();
+        assert!(done.code == 8 && done.stderr.contains(says), "{}", done.stderr);
+        assert!(done.stdout.is_empty());
+    }
+    // The head of a longer log behind the event and before the path of the shorter one.
+    made.machine.ok("publish tags --as alice", (0..80).map(|n| format!("more {n}\n")).collect::<String>());
+    let longer = made.prove("tags alice 42");
+    fs::write(&made.proof, [&good[..head(&good)], &longer[head(&longer)..longer.len() - 32]].concat()).unwrap();
+    let done = made.check();
+    assert!(done.code == 8 && done.stderr.contains("is cut short"), "{}", done.stderr);
+    // What its owner would never have signed: the other encoding of the scheme.
+    let mut encoding = good.clone();
+    let length = 666_u16.to_le_bytes();
+    let at = head(&good) + good[head(&good)..].windows(3).position(|w| w == [length[0], length[1], 0x39]).unwrap();
+    encoding[at + 2] = 0x59;
+    fs::write(&made.proof, encoding).unwrap();
+    let done = made.check();
+    assert!(done.code == 8 && done.stderr.contains("not in the padded encoding"), "{}", done.stderr);
+    fs::write(&made.proof, good).unwrap();
+    assert_eq!(made.check().code, 0);
+}

@@ -146,6 +146,8 @@ impl EventProof {
         reader.preamble(&PREAMBLE)?;
         let header = EventHeader::read(&mut reader)?;
         let head = SignedHead::read(&mut reader)?;
+        // First whether they are about one log: with another one, its length is beside the point.
+        head.head().check_log(header.subject(), header.author())?;
         let (index, length) = place(&header, &head);
         // The number of hashes follows from the place, so that there is only one.
         let hashes = path_length(index, length).ok_or(ProofError::NotInTree { index, length })?;
