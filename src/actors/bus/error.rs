@@ -114,6 +114,15 @@ pub enum PublishError {
         /// The author in question.
         id: XaeroID,
     },
+    /// Events that the author wrote elsewhere wait here for their causes or their time: what it wrote now would contradict
+    /// them.
+    #[error(
+        "events that author {author} wrote elsewhere wait in this subject for what they follow: bring that in first, or publish under another identity"
+    )]
+    Behind {
+        /// The author in question.
+        author: XaeroID,
+    },
     /// The author has signed two histories of this subject, so nothing that it writes here counts any more.
     #[error(
         "author {author} has signed two histories of this subject, and everything after its event {last_valid} counts for nothing: publish under a new identity"

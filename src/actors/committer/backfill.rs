@@ -54,6 +54,13 @@ impl LogWriter {
             self.want_all_signed(id);
         }
         let mut txn = store.env.write()?;
+        // States that were saved in the first format would be taken for damaged. They are made again.
+        let mut stale: Vec<Vec<u8>> = Vec::new();
+        txn.scan(Table::Snapshots, &[], &mut |key, _| {
+            stale.push(key.to_vec());
+            Ok(true)
+        })?;
+        stale.iter().try_for_each(|key| txn.delete(Table::Snapshots, key))?;
         self.write_checkpoint(&mut txn)?;
         txn.put(Table::Meta, TREES_KEY, &checked(&[1]))?;
         store.commit(txn)?;

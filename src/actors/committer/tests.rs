@@ -297,7 +297,8 @@ fn a_damaged_snapshot_is_not_read() {
     let mut world = World::new();
     let log = world.log(1);
     world.ingest(&log, vec![frame_of(1, 1, NOW_MS)]);
-    let row = Arc::new(snapshot_row(1, b"state"));
+    let key = keys::snapshot(SubjectNumber(0), &[5; 32]);
+    let row = Arc::new(snapshot_row(&key, 1, b"state"));
     world.submit(&log, Batch::Snapshot { fold: [5; 32], row, cuts: Cuts::default() }).ok().unwrap();
     let read = |world: &World| world.committer.store.snapshot(&log, &[5; 32]);
     assert_eq!(read(&world).unwrap(), Some((1, b"state".to_vec())));

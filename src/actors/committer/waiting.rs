@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         keys::{self, SubjectNumber},
         lmdb::{Reads, Table},
     },
-    wire::id::Dot,
+    wire::id::{Dot, XaeroID},
 };
 
 /// Events of one subject that may wait at once: a peer that only sends effects without causes is refused from here on.
@@ -68,6 +68,11 @@ impl Waiting {
 
     pub(crate) fn contains(&self, dot: Dot) -> bool {
         self.events.contains_key(&dot)
+    }
+
+    /// The authors of those that wait.
+    pub(crate) fn authors(&self) -> HashSet<XaeroID> {
+        self.events.keys().map(|dot| dot.author).collect()
     }
 
     /// Whether another frame of this length may wait.

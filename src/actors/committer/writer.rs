@@ -222,6 +222,9 @@ impl LogWriter {
         let mut refused = batch.refused.iter().peekable();
         self.release_held(txn, log.id, now_ms)?;
         self.touch(txn, log)?;
+        // An author who goes on here before the events are in that it wrote elsewhere would fork its own log.
+        let behind = self.subjects.get(&log.id).filter(|subject| !subject.waiting.is_empty());
+        let behind = behind.map(|subject| subject.waiting.authors()).unwrap_or_default();
         for (index, entry) in batch.chunk.entries.iter().enumerate() {
             if let Some((_, why)) = refused.next_if(|(at, _)| *at == index) {
                 results.push(Err(why.clone()));
@@ -236,6 +239,10 @@ impl LogWriter {
             let Some(subject) = self.subjects.get_mut(&log.id) else { continue };
             let head = &mut subject.head;
             let author = entry.event.author_id.unwrap_or(batch.own);
+            if behind.contains(&author) {
+                results.push(Err(PublishError::Behind { author }));
+                continue;
+            }
             if let Some(last_valid) = head.cuts.last_valid(author) {
                 results.push(Err(PublishError::Forked { author, last_valid }));
                 continue;

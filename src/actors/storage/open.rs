@@ -184,10 +184,13 @@ impl Store {
     pub(crate) fn snapshot(&self, log: &SubjectLog, fold: &[u8; 32]) -> Result<Option<(u64, Vec<u8>)>, StorageError> {
         let Some(number) = log.published().number else { return Ok(None) };
         let txn = self.env.read()?;
-        let Some(row) = txn.get(Table::Snapshots, &keys::snapshot(number, fold))? else { return Ok(None) };
+        let key = keys::snapshot(number, fold);
+        let Some(row) = txn.get(Table::Snapshots, &key)? else { return Ok(None) };
         let parts = row.split_first_chunk().map(|(covered, rest)| (u64::from_le_bytes(*covered), rest.get(4..)));
         match parts {
-            Some((covered, Some(state))) if row == snapshot_row(covered, state) => Ok(Some((covered, state.to_vec()))),
+            Some((covered, Some(state))) if row == snapshot_row(&key, covered, state) => {
+                Ok(Some((covered, state.to_vec())))
+            }
             _ => Err(StorageError::DamagedRow { table: "snapshots", key: data_encoding::HEXLOWER.encode(fold) }),
         }
     }
@@ -275,9 +278,10 @@ impl SubjectLog {
     }
 }
 
-/// The row of a fold's snapshot: how many events it covers, CRC32C of that and the state, the state.
-pub(crate) fn snapshot_row(covered: u64, state: &[u8]) -> Vec<u8> {
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&covered.to_le_bytes()), state);
+/// The row of a fold's snapshot under this key: how many events it covers, CRC32C of the key, of that and of the state, the
+/// state. The key is part of it, so that no damage makes it the state of another fold, or of another subject.
+pub(crate) fn snapshot_row(key: &[u8], covered: u64, state: &[u8]) -> Vec<u8> {
+    let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(key), &covered.to_le_bytes()), state);
     [covered.to_le_bytes().as_slice(), &crc.to_le_bytes(), state].concat()
 }
 

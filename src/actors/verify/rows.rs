@@ -269,7 +269,10 @@ impl<'v> Rows<'_, 'v> {
             let parts = row.split_first_chunk().map(|(covered, rest)| (u64::from_le_bytes(*covered), rest.get(4..)));
             let state = rows.state_of(&numbers, key);
             match parts {
-                Some((covered, Some(folded))) if row == snapshot_row(covered, folded) => {
+                // Directories of the first format have no key in it.
+                Some((covered, Some(folded)))
+                    if row == snapshot_row(key, covered, folded) || row == snapshot_row(&[], covered, folded) =>
+                {
                     if !state.is_some_and(|(is_broken, count)| is_broken || covered <= count) || key.len() != 36 {
                         rows.bad("the state of a fold covers more events than the log has", place, row, REMEDY);
                     }

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Failure, Inner};
 use crate::{
-    actors::{aof::Ingress, storage::open::snapshot_row},
+    actors::{
+        aof::Ingress,
+        storage::{keys, open::snapshot_row},
+    },
     subject::{
         follower::{Feed, Follower, tick},
         supervisor::Ingest,
@@ -47,7 +50,7 @@ impl Follower {
 
     /// Saves the fold's state now and then.
     pub(super) fn save(&self, inner: &mut Inner) {
-        let Some(Feed::Log { next, cuts, .. }) = inner.feeds.first() else { return };
+        let Some(Feed::Log { source, next, cuts, .. }) = inner.feeds.first() else { return };
         let (unsaved, now) = (next.saturating_sub(inner.saved), tick());
         let is_due = unsaved >= SNAPSHOT_EVENTS
             || (unsaved >= SNAPSHOT_FEW && now.saturating_sub(inner.saved_at) >= SNAPSHOT_PAUSE);
@@ -56,11 +59,13 @@ impl Follower {
         }
         let Some(name) = self.spec.snapshot_name() else { return };
         let Some(state) = inner.pipeline.snapshot() else { return };
-        let row = snapshot_row(*next, &state);
+        let Some(number) = source.log.published().number else { return };
+        let fold = fold_key(&name);
+        let row = snapshot_row(&keys::snapshot(number, &fold), *next, &state);
         (inner.saved, inner.saved_at) = (*next, now);
         if let Some(running) = self.cores.first().and_then(|core| core.running()) {
             let bytes = row.len();
-            let ingress = Ingress::Snapshot { fold: fold_key(&name), row: Arc::new(row), cuts: cuts.clone() };
+            let ingress = Ingress::Snapshot { fold, row: Arc::new(row), cuts: cuts.clone() };
             running.supervisor.do_send(Ingest { ingress, events: 1, bytes });
         }
     }
