@@ -197,7 +197,7 @@ fn a_signing_thread_that_panics_signs_with_the_next_job_and_a_proof_asked_for_me
     for panics in 1..3 {
         let guard = arm(Some(&scope(dir.path())), "signing.job", Action::Panic, 1, panics);
         publish(&subject, alice, 5);
-        assert_proven(&node, &subject, "alice", [1, 5], "after a panic");
+        assert_proven(&node, &subject, "alice", [5 * panics, 1], "after a panic");
         assert_eq!(guard.fired(), panics);
     }
     // Asked while the job that panics is on its way.
@@ -290,7 +290,7 @@ fn heads_of_a_commit_that_never_was_are_never_seen() {
     let dir = tempfile::tempdir().unwrap();
     let mut seen = Seen::default();
     let points = ["committer.before_commit", "committer.after_commit", "committer.after_put", "committer.received"];
-    for (round, point) in points.into_iter().enumerate() {
+    for point in points {
         let (node, subject, handle) = start(ticking(dir.path()));
         let [alice, bob] = NAMES.map(|name| node.identity(name).unwrap());
         for hit in 1..4 {
@@ -302,7 +302,7 @@ fn heads_of_a_commit_that_never_was_are_never_seen() {
             for n in 0..4 {
                 publish(&subject, if n % 2 == 0 { alice } else { bob }, 1 + n);
             }
-            assert_eq!((panic.fired(), block.fired()), (1, 1), "{what}");
+            assert!(panic.fired() == 1 && block.wait_fired(1, PATIENCE), "{what}");
             block.release();
             seen.ask(&subject, alice);
             assert_signed(&node, &subject, &NAMES, &mut seen, &what);
@@ -311,7 +311,6 @@ fn heads_of_a_commit_that_never_was_are_never_seen() {
         drop((handle, subject, node));
         seen.read(dir.path());
         assert_whole(dir.path(), 0, point);
-        assert_eq!(round, round.min(points.len()));
     }
     let (_node, subject, _handle) = start(ticking(dir.path()));
     seen.assert_of(&subject, "at the end");

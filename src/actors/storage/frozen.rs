@@ -233,6 +233,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+    use crate::actors::storage::pages::Order;
     use crate::actors::storage::{lmdb::Env, onlooker::Watch};
 
     fn random(state: &mut u64, below: usize) -> usize {
@@ -269,6 +270,32 @@ mod tests {
             })
             .unwrap();
         rows
+    }
+
+    #[test]
+    fn the_list_of_free_pages_is_in_the_order_of_its_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::open(dir.path(), 64 << 20).unwrap();
+        let file = File::open(dir.path().join("data.mdb")).unwrap();
+        // As long as somebody reads an old commit the pages of all later ones stay on the list, and it grows past 256.
+        let old = env.read().unwrap();
+        for n in 0..300_u32 {
+            let mut txn = env.write().unwrap();
+            txn.put(Table::Heads, &n.to_be_bytes(), &[0]).unwrap();
+            txn.commit(&file).unwrap();
+        }
+        let mut watch = Watch::open(dir.path()).unwrap();
+        let frozen = watch.freeze().unwrap();
+        let view = frozen.view();
+        let (_, free) = view.trees().find(|(name, _)| *name == FREE).unwrap();
+        let count = |order| {
+            let mut faults = Vec::new();
+            let rows = view.pages().census(free, order, &mut |_, _| Ok(()), &mut |fault| faults.push(fault));
+            assert!(rows > 256);
+            faults.len()
+        };
+        assert_eq!((count(Order::Numbers), count(Order::Bytes) > 0), (0, true));
+        drop(old);
     }
 
     #[test]
@@ -315,7 +342,7 @@ mod tests {
             let frozen = watch.freeze().unwrap();
             let view = frozen.view();
             for (_, tree) in view.trees() {
-                view.pages().census(tree, &mut |_, _| Ok(()), &mut |_| {});
+                view.pages().census(tree, Order::Bytes, &mut |_, _| Ok(()), &mut |_| {});
             }
             for table in [Table::Log, Table::Heads] {
                 view.rows(table, &[], &mut |_, _| Ok(true), &mut |_| {}).unwrap();

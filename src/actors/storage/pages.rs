@@ -223,6 +223,7 @@ impl<'m> Pages<'m> {
     pub(crate) fn census(
         &self,
         tree: Tree,
+        order: Order,
         used: &mut dyn FnMut(u64, u64) -> Result<(), &'static str>,
         damaged: &mut dyn FnMut(Fault),
     ) -> u64 {
@@ -230,7 +231,7 @@ impl<'m> Pages<'m> {
             return 0;
         }
         let mut census =
-            Census { pages: *self, depth: usize::from(tree.depth), used, damaged, previous: None, rows: 0 };
+            Census { pages: *self, depth: usize::from(tree.depth), order, used, damaged, previous: None, rows: 0 };
         census.visit(tree.root, 1, &[]);
         census.rows
     }
@@ -244,10 +245,30 @@ impl<'m> Pages<'m> {
     }
 }
 
+/// How the keys of a tree are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Byte by byte.
+    Bytes,
+    /// As numbers of eight bytes in little-endian order: those of the list of free pages.
+    Numbers,
+}
+
+impl Order {
+    fn is_below(self, left: &[u8], right: &[u8]) -> bool {
+        match self {
+            Self::Bytes => left < right,
+            // A key that is none is below all.
+            Self::Numbers => u64_at(left, 0) < u64_at(right, 0),
+        }
+    }
+}
+
 /// A walk over a whole tree.
 struct Census<'c, 'm> {
     pages: Pages<'m>,
     depth: usize,
+    order: Order,
     used: &'c mut dyn FnMut(u64, u64) -> Result<(), &'static str>,
     damaged: &'c mut dyn FnMut(Fault),
     /// The key of the row before.
@@ -278,7 +299,8 @@ impl<'m> Census<'_, 'm> {
                 continue;
             }
             self.rows += 1;
-            let is_out_of_order = self.previous.is_some_and(|previous| previous >= node.key) || node.key < least;
+            let follows = self.previous.is_none_or(|previous| self.order.is_below(previous, node.key));
+            let is_out_of_order = !follows || self.order.is_below(node.key, least);
             self.previous = Some(node.key);
             if is_out_of_order {
                 (self.damaged)(Fault { page: number, what: "its keys are out of order" });

@@ -7,7 +7,7 @@ use super::report::{Finding, Findings, remedy};
 use crate::actors::storage::{
     frozen::{FREE, View},
     lmdb::TABLES,
-    pages::{Fault, Pages},
+    pages::{Fault, Order, Pages},
 };
 
 /// Looks at all pages of a commit.
@@ -25,7 +25,9 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     let before = findings.damaged();
     for (name, tree) in view.trees() {
         let mut faults = Vec::new();
-        let rows = pages.census(tree, &mut |first, count| used.take(first, count), &mut |damaged| faults.push(damaged));
+        let order = if name == FREE { Order::Numbers } else { Order::Bytes };
+        let mut take = |first, count| used.take(first, count);
+        let rows = pages.census(tree, order, &mut take, &mut |damaged| faults.push(damaged));
         if faults.is_empty() && rows != tree.entries {
             let what = format!("the table \"{name}\" has {rows} rows, and says that it has {}", tree.entries);
             findings.add(Finding::damage(what, remedy::RESTORE).offset(Some(offset_of(tree.root))));
