@@ -5,8 +5,9 @@
 //! refers to any more is deleted. How many trees do is counted in memory, and written out at checkpoints together with
 //! the heads; a start counts on from there with the batches stored since.
 //!
-//! A signature is stored with the commit after the one that it was made beside. A crash in between costs nothing: the
-//! events are there, and are signed again.
+//! A signature is in use as soon as the commit is over that it was made beside. It is stored a moment later, by a commit of its
+//! own or with others, so that of the heads of a log that grows with every commit only some are written. A crash in between costs
+//! nothing: the events are there, and are signed again.
 
 use hashbrown::{HashMap, HashSet};
 
@@ -37,6 +38,9 @@ const BATCHES_KEY: &[u8] = b"head_batches";
 /// Key of the subjects that had unsigned heads at the checkpoint, in the meta table.
 const UNSIGNED_KEY: &[u8] = b"unsigned_heads";
 
+/// With so many heads ready, they are stored with the next commit: a few megabytes.
+const READY_HEADS: usize = 32_768;
+
 /// In the place of a batch's number: the signed head came from elsewhere, and has a row of its own.
 pub(crate) const PEER: u64 = u64::MAX;
 
@@ -55,6 +59,8 @@ pub(crate) struct Heads {
     storing: Vec<HeadBatch>,
     /// Whether what is ready waits until there is room for it.
     held: bool,
+    /// Whether the next commit stores what is ready.
+    due: bool,
     /// The number of the next batch.
     next: u64,
     /// Of how many trees a batch is the newest; as far as it changed since the checkpoint.
@@ -73,9 +79,16 @@ impl Heads {
         !self.ready.is_empty()
     }
 
-    /// There was no room for what is ready, or, where not `held`, there may be again.
+    /// There was no room for what is ready; or, where not `held`, the next commit stores it.
     pub(crate) fn hold(&mut self, held: bool) {
         self.held = held;
+        self.due = !held;
+    }
+
+    /// Whether the next commit stores what is ready: it is time, or there is much of it.
+    fn is_due(&self) -> bool {
+        let many = || self.ready.iter().map(|batch| batch.heads().len()).sum::<usize>() >= READY_HEADS;
+        !self.held && !self.ready.is_empty() && (self.due || many())
     }
 
     /// Whether the transaction that runs stores signatures.
@@ -310,12 +323,14 @@ impl LogWriter {
 
     /// Puts the signatures that are ready into the transaction, and takes out those that nothing refers to any more.
     pub(crate) fn store_signed(&mut self, txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
-        if self.heads.held {
+        if !self.heads.is_due() {
             return Ok(());
         }
+        self.heads.due = false;
         let mut dead = Vec::new();
         self.heads.storing.append(&mut self.heads.ready);
-        for batch in self.heads.storing.clone() {
+        // The newest first: of those before, mostly nothing is the newest any more, and nothing has to be stored.
+        for batch in self.heads.storing.clone().into_iter().rev() {
             let number = self.heads.next;
             self.heads.next = number.saturating_add(1);
             let live = self.refer(txn, number, &batch, &mut dead)?;

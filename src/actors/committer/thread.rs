@@ -30,8 +30,8 @@ const GROUP_BYTES: usize = 32 << 20;
 /// is nothing, and a look costs nothing either.
 pub(super) const HELD_POLL: Duration = Duration::from_secs(1);
 
-/// How long a signature waits for a commit to be stored with, before it gets one of its own: under load there is always
-/// one, and an idle node has time.
+/// How long signatures wait before they are stored, by a commit of their own. A log that grows with every commit has a new head
+/// each time, and only the last of these is written.
 pub(super) const SIGNED_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long signatures wait that there was no room for: each attempt costs a replay, as that of a submission does, and room
@@ -435,6 +435,9 @@ impl Loop {
             Ok(Ok(mut writer)) => {
                 writer.succeed(&self.writer);
                 self.writer = writer;
+                if self.writer.heads.has_ready() && self.store_at.is_none() {
+                    self.store_at = Instant::now().checked_add(SIGNED_PATIENCE);
+                }
                 self.epoch += 1;
             }
             Ok(Err(error)) => self.store.poison(&error.to_string()),
