@@ -33,7 +33,8 @@ use xaeroflux::{
 const NAMES: [&str; 2] = ["alice", "bob"];
 
 fn builder(dir: &Path) -> NodeBuilder {
-    Node::builder().data_dir(dir)
+    // What is to go wrong beside a commit is to be on its way at that moment.
+    Node::builder().data_dir(dir).signing_pause(std::time::Duration::ZERO)
 }
 
 fn open(dir: &Path) -> (Node, Subject, Handle) {

@@ -77,7 +77,7 @@ impl Engine {
         options: StoreOptions,
         wall: WallClock,
         own_name: Option<&str>,
-        signed: bool,
+        signing: Option<Duration>,
     ) -> Result<Arc<Self>, Error> {
         static OPEN: Mutex<Option<Directories>> = Mutex::new(None);
         let lock = || OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,9 +105,9 @@ impl Engine {
         for error in keyring.damaged() {
             tracing::error!(%error, "an identity cannot be used");
         }
-        let trust = if signed { Trust::Keys(Arc::clone(&keyring)) } else { Trust::Off };
+        let trust = signing.map_or(Trust::Off, |pause| Trust::Keys(Arc::clone(&keyring), pause));
         let committer = Arc::new(Committer::start(Arc::clone(&store), wall, trust)?);
-        let engine = Arc::new(Self { keyring, committer, store, keeps_trees: signed, runtime });
+        let engine = Arc::new(Self { keyring, committer, store, keeps_trees: signing.is_some(), runtime });
         let mut open = lock();
         let open = open.get_or_insert_with(HashMap::new);
         open.retain(|_, (engine, closed)| engine.strong_count() > 0 || !closed.try_lock().is_ok_and(|it| it.is_over()));

@@ -74,6 +74,11 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
+    /// Whether there is something for a job, and none is on its way.
+    pub(super) fn is_signing_due(&self) -> bool {
+        !self.busy && !self.grown.is_empty()
+    }
+
     /// Whether signatures wait to be stored.
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()

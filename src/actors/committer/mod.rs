@@ -26,7 +26,7 @@ mod batches;
 pub(crate) mod cuts;
 pub(crate) mod heads;
 pub(crate) mod ingest;
-mod questions;
+pub(crate) mod questions;
 pub(crate) mod recover;
 pub(crate) mod submission;
 pub(crate) mod thread;

@@ -1,6 +1,9 @@
 //! The loop's dealings with the signing thread, and with those who wait for a signature.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     submission::{Batch, Outcome},
@@ -8,15 +11,28 @@ use super::{
 };
 use crate::actors::signing::thread::Done;
 
+/// From one job to the next, unless somebody asks. A signature takes 0.2 milliseconds of a processor: one who publishes and
+/// waits for the receipt, again and again, would keep one busy with signatures that are out of date at once.
+pub(crate) const SIGNING_PAUSE: Duration = Duration::from_millis(5);
+
 impl Loop {
     /// Sends the heads that have grown to be signed, unless some are on their way.
     pub(super) fn have_signed(&mut self) {
-        if let (Some(keyring), Some(signing)) = (&self.keyring, &self.signing)
-            && let Some(job) = self.writer.signing_job(keyring, self.epoch)
-            && !signing.submit(job)
-        {
+        let (Some(keyring), Some(signing)) = (&self.keyring, &self.signing) else { return };
+        let now = Instant::now();
+        if self.parked.is_empty() && self.sign_at.is_some_and(|due| due > now) {
+            return;
+        }
+        let Some(job) = self.writer.signing_job(keyring, self.epoch) else { return };
+        self.sign_at = now.checked_add(self.signing_pause);
+        if !signing.submit(job) {
             tracing::error!("the signing thread has ended: what is published now is signed after a restart");
         }
+    }
+
+    /// When heads that have grown are to be signed, if there are any.
+    pub(super) fn signing_due(&self) -> Option<Instant> {
+        self.sign_at.filter(|_| self.signing.is_some() && self.writer.heads.is_signing_due())
     }
 
     /// Takes what the signing thread brings back.

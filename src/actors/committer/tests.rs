@@ -72,6 +72,8 @@ impl World {
             epoch: 0,
             parked: Vec::new(),
             store_at: None,
+            sign_at: None,
+            signing_pause: std::time::Duration::ZERO,
             staged: Vec::new(),
             committed: false,
             look_at: None,

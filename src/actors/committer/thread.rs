@@ -10,6 +10,7 @@ use std::{
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::{
+    questions::SIGNING_PAUSE,
     submission::{Batch, Outcome, Reply, Submission},
     writer::LogWriter,
 };
@@ -66,8 +67,8 @@ enum Message {
 
 /// Who signs the heads of what is committed.
 pub(crate) enum Trust {
-    /// The node's own identities.
-    Keys(Arc<Keyring>),
+    /// The node's own identities, with this pause from one job to the next, unless somebody asks.
+    Keys(Arc<Keyring>, Duration),
     /// Nobody, but the trees are kept.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests of the committer have no keys"))]
     Unsigned,
@@ -79,7 +80,7 @@ impl Committer {
     /// Reads what is durable and starts the thread.
     pub(crate) fn start(store: Arc<Store>, wall: WallClock, trust: Trust) -> Result<Self, StorageError> {
         let keyring = match &trust {
-            Trust::Keys(keyring) => Some(Arc::clone(keyring)),
+            Trust::Keys(keyring, _) => Some(Arc::clone(keyring)),
             Trust::Unsigned | Trust::Off => None,
         };
         let mut writer = LogWriter::recover(Arc::clone(&store), keyring.clone())?;
@@ -109,6 +110,11 @@ impl Committer {
             epoch: 0,
             parked: Vec::new(),
             store_at: None,
+            sign_at: None,
+            signing_pause: match trust {
+                Trust::Keys(_, pause) => pause,
+                Trust::Unsigned | Trust::Off => SIGNING_PAUSE,
+            },
             staged: Vec::new(),
             committed: false,
             // What was held when the node stopped may be due by now.
@@ -181,6 +187,9 @@ pub(super) struct Loop {
     pub(super) parked: Vec<Submission>,
     /// When signatures that wait for a commit get one of their own.
     pub(super) store_at: Option<Instant>,
+    /// Before this moment no further job is sent, unless somebody asks.
+    pub(super) sign_at: Option<Instant>,
+    pub(super) signing_pause: Duration,
     /// The outcomes of the group that is being committed.
     staged: Vec<Outcome>,
     /// Whether that group is on disk.
@@ -221,7 +230,8 @@ impl Loop {
             if self.trim_at.is_some_and(|due| due <= Instant::now()) {
                 self.trim();
             }
-            let received = match self.look_at.into_iter().chain(self.store_at).chain(self.trim_at).min() {
+            let due = [self.look_at, self.store_at, self.trim_at, self.signing_due()];
+            let received = match due.into_iter().flatten().min() {
                 Some(due) => messages.recv_deadline(due),
                 None => messages.recv().map_err(RecvTimeoutError::from),
             };

@@ -1,6 +1,6 @@
 //! The builder of a node.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Node,
@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     actors::{
-        bus::BusLimits, committer::thread::WallClock, segment::store::SEGMENT_BYTES, storage::open::StoreOptions,
+        bus::BusLimits,
+        committer::{questions::SIGNING_PAUSE, thread::WallClock},
+        segment::store::SEGMENT_BYTES,
+        storage::open::StoreOptions,
     },
     subject::{engine::system_clock, error::Error},
 };
@@ -26,7 +29,7 @@ pub struct NodeBuilder {
     wall: WallClock,
     own_name: Option<String>,
     bus: BusLimits,
-    signed: bool,
+    signing: Option<Duration>,
 }
 
 impl NodeBuilder {
@@ -38,7 +41,7 @@ impl NodeBuilder {
             wall: system_clock(),
             own_name: None,
             bus: BusLimits::default(),
-            signed: true,
+            signing: Some(SIGNING_PAUSE),
         }
     }
 
@@ -92,7 +95,14 @@ impl NodeBuilder {
     /// the directory is opened by a node that signs, which then makes up for it.
     #[doc(hidden)]
     pub fn unsigned(mut self) -> Self {
-        self.signed = false;
+        self.signing = None;
+        self
+    }
+
+    /// How long from one job of the signing thread to the next, unless somebody asks. For tests, which need the next at once.
+    #[doc(hidden)]
+    pub fn signing_pause(mut self, pause: Duration) -> Self {
+        self.signing = Some(pause);
         self
     }
 
@@ -135,7 +145,7 @@ impl NodeBuilder {
             wall: self.wall,
             own_name: self.own_name,
             bus: self.bus,
-            signed: self.signed,
+            signing: self.signing,
         }
     }
 }

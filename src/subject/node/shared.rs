@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use hashbrown::HashMap;
@@ -34,8 +35,8 @@ pub(super) struct Options {
     /// The name of the node's own identity, where it is not the usual one.
     pub(super) own_name: Option<String>,
     pub(super) bus: BusLimits,
-    /// Whether heads are signed, and trees kept to be signed.
-    pub(super) signed: bool,
+    /// How long from one job of the signing thread to the next; `None` where there are no trees, and nothing is signed.
+    pub(super) signing: Option<Duration>,
 }
 
 impl NodeShared {
@@ -68,8 +69,8 @@ impl NodeShared {
             let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
             *options = Options { dir: options.dir.take(), ..new };
         }
-        let Options { store, wall, own_name, signed, .. } = self.options();
-        let opened = Engine::open(&self.dir()?, store, wall, own_name.as_deref(), signed)?;
+        let Options { store, wall, own_name, signing, .. } = self.options();
+        let opened = Engine::open(&self.dir()?, store, wall, own_name.as_deref(), signing)?;
         *engine = Arc::downgrade(&opened);
         Ok(opened)
     }
