@@ -155,6 +155,14 @@ pub struct CheckProofArgs {
     /// The author's public key, a file of what `id --export-public` prints
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
+
+    /// The subject that the proof must be about, by its name
+    #[arg(long, value_name = "NAME")]
+    pub subject: Option<String>,
+
+    /// The sequence number that the event must have
+    #[arg(long, value_name = "N")]
+    pub seq: Option<u64>,
 }
 
 /// Arguments of `export`.

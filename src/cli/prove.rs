@@ -11,7 +11,8 @@ use xaeroflux::{
     XaeroID,
     wire::{
         key::{PUBLIC_KEY_BYTES, PublicKey},
-        proof::{EventProof, MAX_PROOF_BYTES},
+        name,
+        proof::{EventProof, MAX_PROOF_BYTES, ProofError},
     },
 };
 
@@ -64,11 +65,13 @@ pub fn prove(global: &Global, args: &ProveArgs) -> Result<Exit, Failure> {
 
 /// Checks a proof with nothing but the author's public key.
 pub fn check(args: &CheckProofArgs, output: &mut Output) -> Result<Exit, Failure> {
+    args.subject.as_deref().map(args::checked).transpose()?;
     let key = read(&args.key, MAX_KEY_TEXT)?;
     let key = String::from_utf8(key).map_err(|_| unproven(format_args!("{}: not a text", args.key.display())))?;
     let key = PublicKey::from_text(&key).map_err(|error| unproven(format_args!("{}: {error}", args.key.display())))?;
     let bytes = read(&args.proof, MAX_PROOF_BYTES)?;
     let proof = EventProof::decode(&bytes).and_then(|proof| proof.verify(&key).map(|()| proof));
+    let proof = proof.and_then(|proof| expect(&proof, args).map(|()| proof));
     let proof = proof.map_err(|error| unproven(format_args!("{}: {error}", args.proof.display())))?;
     let (header, head) = (proof.header(), proof.head().head());
     let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
@@ -88,6 +91,20 @@ pub fn check(args: &CheckProofArgs, output: &mut Output) -> Result<Exit, Failure
     };
     output.json(&line)?;
     Ok(Exit::Done)
+}
+
+/// Refuses a proof that holds, but is about something else than was asked for.
+fn expect(proof: &EventProof, args: &CheckProofArgs) -> Result<(), ProofError> {
+    let header = proof.header();
+    if let Some(expected) = args.subject.as_deref().map(name::open_subject_id)
+        && header.subject() != expected
+    {
+        return Err(ProofError::OtherSubject { expected, found: header.subject() });
+    }
+    match args.seq {
+        Some(expected) if header.seq() != expected => Err(ProofError::OtherSeq { expected, found: header.seq() }),
+        _ => Ok(()),
+    }
 }
 
 fn unproven(what: impl std::fmt::Display) -> Failure {

@@ -103,6 +103,26 @@ fn a_proof_by_another_author_is_refused_and_names_both() {
 }
 
 #[test]
+fn a_proof_of_something_else_than_was_asked_for_is_refused_and_says_what() {
+    let made = Made::new();
+    let check = |asked: &[&str]| {
+        let args = ["check-proof".as_ref(), made.proof.as_os_str(), "--key".as_ref(), made.key.as_os_str()];
+        let asked = asked.iter().map(|arg| std::ffi::OsStr::new(*arg));
+        run(&mut made.elsewhere.command(args.into_iter().chain(asked)), "")
+    };
+    assert_eq!(check(&["--subject", "tags", "--seq", "42"]).code, 0);
+    for (asked, says) in [
+        (["--subject", "other"], "not about subject"),
+        (["--seq", "41"], "about event 42 of the author, not about event 41"),
+    ] {
+        let done = check(&asked);
+        assert_eq!(done.code, 8);
+        assert!(done.stderr.contains(says) && done.stdout.is_empty(), "{}", done.stderr);
+    }
+    assert_eq!(check(&["--subject", ""]).code, 2);
+}
+
+#[test]
 fn the_author_is_a_local_name_or_the_hexadecimal_of_the_receipts() {
     let made = Made::new();
     let ids = made.machine.ok("id", "");
