@@ -13,7 +13,7 @@ use super::error::Error;
 use crate::{
     actors::{
         committer::{
-            heads::{KnownHead, unchecked},
+            heads::KnownHead,
             submission::{Batch, Outcome, Submission},
             thread::{Committer, Trust, WallClock},
         },
@@ -23,6 +23,7 @@ use crate::{
             StorageError, Store,
             lmdb::{Reads, Table},
             open::{StoreOptions, SubjectLog},
+            row::unchecked,
         },
     },
     wire::{

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use super::{
-    heads::{checked, unchecked},
     recover::damaged,
     writer::{LogWriter, extent},
 };
@@ -16,6 +15,7 @@ use crate::{
         StorageError,
         lmdb::{Reads, Table},
         reader::LogReader,
+        row::{checked, unchecked},
     },
     wire::{
         id::{EventId, SubjectId},

@@ -5,9 +5,13 @@
 
 use std::collections::VecDeque;
 
-use super::{heads::batch_row, recover::damaged};
+use super::recover::damaged;
 use crate::{
-    actors::storage::{StorageError, lmdb::Reads},
+    actors::storage::{
+        StorageError,
+        lmdb::{Reads, Table},
+        row::unchecked,
+    },
     wire::head::HeadBatch,
 };
 
@@ -36,4 +40,12 @@ impl ReadBatches {
         }
         self.kept.iter().find(|(known, _)| *known == number).map(|(_, batch)| batch).ok_or_else(lost)
     }
+}
+
+/// The heads of a batch and their signature, from its row.
+fn batch_row(txn: &impl Reads, number: u64) -> Result<Option<HeadBatch>, StorageError> {
+    let key = number.to_be_bytes();
+    let Some(row) = txn.get(Table::SignedHeads, &key)? else { return Ok(None) };
+    let batch = unchecked(row).and_then(|row| HeadBatch::decode(row).ok());
+    batch.map(Some).ok_or_else(|| damaged("signed heads", &key))
 }

@@ -4,11 +4,7 @@
 //! author's log ends for everybody who knows. Of two pieces the one with the lower end is kept, so that all who have seen
 //! the same evidence, in any order, come to the same end.
 
-use super::{
-    heads::{checked, unchecked},
-    recover::damaged,
-    writer::LogWriter,
-};
+use super::{recover::damaged, writer::LogWriter};
 use crate::{
     actors::mmr::nodes::TreeNodes,
     actors::storage::{
@@ -18,6 +14,7 @@ use crate::{
         lmdb::{Reads, Table, WriteTxn},
         open::SubjectLog,
         reader::LogReader,
+        row::{checked, unchecked},
     },
     wire::{
         fork::{Cut, ForkEvidence},

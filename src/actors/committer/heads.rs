@@ -22,6 +22,7 @@ use crate::{
             keys::{self, SubjectNumber},
             lmdb::{Reads, Table, WriteTxn},
             open::SubjectLog,
+            row::{checked, unchecked},
         },
     },
     wire::{
@@ -467,14 +468,6 @@ fn peer_head(txn: &impl Reads, number: SubjectNumber, slot: u32) -> Result<Signe
     row.and_then(|row| SignedHead::decode(row).ok()).ok_or_else(|| damaged("peer heads", &key))
 }
 
-/// The heads of a batch and their signature, from its row.
-pub(crate) fn batch_row(txn: &impl Reads, number: u64) -> Result<Option<HeadBatch>, StorageError> {
-    let key = number.to_be_bytes();
-    let Some(row) = txn.get(Table::SignedHeads, &key)? else { return Ok(None) };
-    let batch = unchecked(row).and_then(|row| HeadBatch::decode(row).ok());
-    batch.map(Some).ok_or_else(|| damaged("signed heads", &key))
-}
-
 fn live_row(txn: &impl Reads, number: u64) -> Result<Option<u32>, StorageError> {
     let key = live_key(number);
     let Some(row) = txn.get(Table::SignedHeads, &key)? else { return Ok(None) };
@@ -499,15 +492,4 @@ fn encoded(batch: &HeadBatch) -> Vec<u8> {
     let mut out = Vec::new();
     batch.encode_into(&mut out);
     out
-}
-
-/// A row with its CRC32C behind it.
-pub(crate) fn checked(row: &[u8]) -> Vec<u8> {
-    [row, &crc32c::crc32c(row).to_le_bytes()].concat()
-}
-
-/// A row without its CRC32C, where that holds.
-pub(crate) fn unchecked(row: &[u8]) -> Option<&[u8]> {
-    let (body, crc) = row.split_last_chunk::<4>()?;
-    (crc32c::crc32c(body) == u32::from_le_bytes(*crc)).then_some(body)
 }

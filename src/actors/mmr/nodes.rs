@@ -4,16 +4,14 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::{
-    actors::{
-        committer::heads::unchecked,
-        storage::{
-            StorageError,
-            block::{Link, Stored},
-            head::{AuthorHead, INDEX_STEP},
-            keys::{self, SubjectNumber},
-            lmdb::{Reads, Table},
-            reader::LogReader,
-        },
+    actors::storage::{
+        StorageError,
+        block::{Link, Stored},
+        head::{AuthorHead, INDEX_STEP},
+        keys::{self, SubjectNumber},
+        lmdb::{Reads, Table},
+        reader::LogReader,
+        row::unchecked,
     },
     wire::{
         id::{Dot, SubjectId},

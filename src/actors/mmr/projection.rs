@@ -6,16 +6,14 @@
 
 use super::nodes::{STORED_LEVEL, TreeNodes, missing};
 use crate::{
-    actors::{
-        committer::heads::checked,
-        storage::{
-            StorageError, Store,
-            block::Link,
-            head::{AuthorHead, INDEX_STEP},
-            keys::{self, SubjectNumber},
-            lmdb::{Reads, Table},
-            reader::LogReader,
-        },
+    actors::storage::{
+        StorageError, Store,
+        block::Link,
+        head::{AuthorHead, INDEX_STEP},
+        keys::{self, SubjectNumber},
+        lmdb::{Reads, Table},
+        reader::LogReader,
+        row::checked,
     },
     wire::{
         clock::Clock,

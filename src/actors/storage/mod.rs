@@ -17,6 +17,7 @@
 //!   subject in their order. [`mark`] is how a position is kept in the meta table.
 //! * [`frozen`] is a directory as of one commit for somebody who trusts nothing in it, and reads its [`pages`] without
 //!   LMDB, and [`onlooker`] how to come to one; [`claim`] has each directory open once in a process.
+//! * [`row`] is a row with its checksum.
 //! * [`open`] puts these together into a [`Store`].
 //!
 //! # The log
@@ -47,6 +48,7 @@ pub(crate) mod open;
 pub(crate) mod pages;
 pub(crate) mod preflight;
 pub(crate) mod reader;
+pub(crate) mod row;
 mod scan;
 mod tail;
 

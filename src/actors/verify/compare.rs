@@ -6,13 +6,13 @@ use super::{
 };
 use crate::{
     actors::{
-        committer::heads::unchecked,
         mmr::nodes::STORED_LEVEL,
         storage::{
             frozen::View,
             head::{Head, INDEX_STEP, IndexRows},
             keys,
             lmdb::{Reads, Table},
+            row::unchecked,
         },
     },
     wire::{id::Dot, mmr::Hash},

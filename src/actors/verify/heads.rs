@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     actors::{
-        committer::heads::{PEER, unchecked},
+        committer::heads::PEER,
         mmr::nodes::TreeNodes,
         storage::{
             frozen::View,
@@ -17,6 +17,7 @@ use crate::{
             keys::{self, SubjectNumber},
             lmdb::{Reads, Row, Table},
             reader::LogReader,
+            row::unchecked,
         },
     },
     wire::{

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     actors::{
-        committer::{heads::unchecked, recover},
+        committer::recover,
         storage::{
             StorageError,
             cursor::Cursor,
@@ -20,6 +20,7 @@ use crate::{
             lmdb::{Reads, Row, Table},
             mark,
             open::snapshot_row,
+            row::unchecked,
         },
     },
     wire::{

@@ -5,12 +5,12 @@ use std::{fs::File, path::Path};
 use super::*;
 use crate::{
     actors::{
-        committer::heads::checked,
         mmr::projection,
         storage::{
             Store,
             cursor::Cursor,
             lmdb::{Env, TABLES, WriteTxn},
+            row::checked,
         },
     },
     event::{CRDT_SET_ADD, XaeroEvent},
