@@ -69,7 +69,7 @@ pub mod event {
 
 pub use actors::{
     bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
-    committer::{IngestOutcome, IngestRefusal},
+    committer::{IngestOutcome, IngestRefusal, RightsError},
     keyring::{KeyringError, Succession},
     storage::StorageError,
     verify::{
@@ -77,6 +77,7 @@ pub use actors::{
     },
     watch::ChildKind,
 };
+pub use crdt::rights::{BrokenRule, Denial, Member};
 pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};
 pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVector, XaeroEvent, XaeroID};
 pub use subject::{
@@ -85,6 +86,8 @@ pub use subject::{
     IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, Sink, Subject,
     SubjectActor, SubscribeOptions, Subscription, identity,
 };
+
+pub use wire::control::Role;
 
 /// The README's snippets, compiled and run by the tests.
 #[cfg(doctest)]

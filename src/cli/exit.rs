@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use xaeroflux::{Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, StorageError};
+use xaeroflux::{Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, RightsError, StorageError};
 
 /// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub enum Exit {
     Unproven = 8,
     /// The data directory was verified, and is damaged.
     Damaged = 9,
+    /// The subject is owned, and who asks has no right to do that in it.
+    NoRight = 10,
     /// Interrupted by a signal before it was done: 128 + 2, as shells have it.
     Interrupted = 130,
 }
@@ -131,7 +133,9 @@ fn of_node(error: &Error) -> Exit {
         },
         Error::Proof(_) | Error::Unsigned { .. } => Exit::Unproven,
         Error::NoSuchEvent { .. } => Exit::Usage,
-        Error::Publish(error) => of_publish(error),
+        Error::Publish(error) | Error::Rights(RightsError::Publish(error)) => of_publish(error),
+        Error::Rights(RightsError::NotOwned) => Exit::Usage,
+        Error::Rights(_) => Exit::NoRight,
         _ => Exit::Failed,
     }
 }
@@ -141,6 +145,7 @@ pub const fn of_publish(error: &PublishError) -> Exit {
     match error {
         PublishError::PayloadTooLarge { .. } => Exit::Refused,
         PublishError::InvalidSubject(_) => Exit::Usage,
+        PublishError::NoRight { .. } => Exit::NoRight,
         PublishError::UnknownAuthor { .. } | PublishError::Identity(_) => Exit::Identity,
         PublishError::StorageFull { .. }
         | PublishError::DiskFull

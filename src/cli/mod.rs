@@ -9,7 +9,7 @@
 //! * [`output`] is standard output, [`text`] how payloads are shown on it, [`log`] and [`signals`] the rest of the outside
 //!   world.
 //! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`prove`],
-//!   [`export`], [`import`] (with [`progress`], their bar), [`verify`] and [`demo`] are the subcommands.
+//!   [`export`], [`import`] (with [`progress`], their bar), [`members`] (four of them), [`verify`] and [`demo`] are the subcommands.
 
 mod args;
 mod demo;
@@ -21,6 +21,7 @@ mod import;
 mod input;
 mod kind;
 mod log;
+mod members;
 mod output;
 mod progress;
 mod prove;
@@ -74,6 +75,10 @@ fn run(Cli { global, command }: Cli) -> Result<Exit, Failure> {
         Command::CheckProof(args) => prove::check(&args, &mut output),
         Command::Export(args) => export::run(&global, &args),
         Command::Import(args) => import::run(&global, &args, &mut output),
+        Command::Create(args) => members::create(&global, &args, &mut output),
+        Command::Grant(args) => members::grant(&global, &args, &mut output),
+        Command::Revoke(args) => members::revoke(&global, &args, &mut output),
+        Command::Members(args) => members::members(&global, &args, &mut output),
         Command::Verify(args) => verify::run(&global, &args, &mut output),
     };
     // What there is to be seen comes before the reason why there is no more of it.

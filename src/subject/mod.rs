@@ -8,6 +8,7 @@
 //! * [`replay`] visits events of the log in place, [`read`] resolves it, and neither needs the subject to run.
 //! * [`trust`] is what a log can show to others, [`forks`] what is done about authors who sign two histories. [`ingest`] is
 //!   the door for events made elsewhere, and [`transfer`] carries a subject from node to node in one file.
+//! * [`rights`] are the roles in owned subjects.
 //! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
 
 pub(crate) mod bell;
@@ -26,6 +27,7 @@ pub mod pipeline;
 pub(crate) mod prover;
 pub mod read;
 pub mod replay;
+pub mod rights;
 pub mod run;
 pub mod subscription;
 pub(crate) mod supervisor;

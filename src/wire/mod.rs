@@ -20,6 +20,7 @@ pub mod archive;
 pub mod bundle;
 pub(crate) mod bytes;
 pub mod clock;
+pub mod control;
 pub mod event;
 pub mod fork;
 pub mod frame;

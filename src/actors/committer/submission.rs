@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{heads::KnownHead, ingest::IngestOutcome};
+use super::{heads::KnownHead, ingest::IngestOutcome, rights::RightsError};
 use crate::{
     actors::{
         bus::{Acknowledged, Chunk, Entry, PublishError},
         storage::{StorageError, cursor::Cursor, cuts::Cuts, open::SubjectLog},
     },
     wire::{
+        control::{MAX_CONTROL_BYTES, Role},
         fork::{Cut, ForkEvidence},
         hash_many::HashMany,
         head::SignedHead,
@@ -65,8 +66,26 @@ pub(crate) enum Batch {
         /// The place; `None` forgets it.
         cursor: Option<Arc<Cursor>>,
     },
+    /// What a local author, whose key is here, does about the roles in an owned subject.
+    Act {
+        /// Who does it.
+        author: XaeroID,
+        /// What.
+        act: Act,
+    },
     /// Nothing of its own: the answer tells that the log's extent is known, and that all before it is dealt with.
     Open,
+}
+
+/// Something done about the roles in an owned subject.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Act {
+    /// Begin it, with the nonce that its identifier is made of.
+    Create([u8; 16]),
+    /// Give a role.
+    Grant { grantee: XaeroID, role: Role },
+    /// Take one: of the target counts what is here now.
+    Revoke { target: XaeroID },
 }
 
 /// Frames made elsewhere.
@@ -121,6 +140,8 @@ pub(crate) enum Outcome {
     Head(Box<KnownHead>),
     /// What is known of the head of each author.
     Heads(Vec<KnownHead>),
+    /// The control event is in the log, or is not for this reason.
+    Acted(Box<Result<Acknowledged, RightsError>>),
     /// Done.
     Done,
 }
@@ -136,6 +157,7 @@ impl Batch {
             Self::Cursor { cursor, .. } => {
                 (1, cursor.as_ref().and_then(|cursor| cursor.state.as_ref()).map_or(0, |state| state.len()))
             }
+            Self::Act { .. } => (1, MAX_CONTROL_BYTES),
             Self::Open | Self::Logs | Self::Head { .. } | Self::Heads => (0, 0),
         }
     }

@@ -415,8 +415,9 @@ impl Loop {
             tracing::warn!(%error, "the data file could not be brought to its full length");
         }
         let changed = self.writer.publish();
-        for submission in group.iter().filter(|submission| matches!(submission.batch, Batch::Open)) {
-            // Who sent a batch hears of it by the answer. What an opening let in is nobody's batch.
+        let is_nobodys = |submission: &&Submission| matches!(submission.batch, Batch::Open | Batch::Act { .. });
+        for submission in group.iter().filter(is_nobodys) {
+            // Who sent a batch hears of it by the answer. What an opening or an act let in is nobody's batch.
             if changed.iter().any(|log| log.id == submission.log.id) {
                 submission.log.tell_grown();
             }

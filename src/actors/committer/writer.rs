@@ -9,6 +9,7 @@ use super::{
     heads::Heads,
     ingest::{IngestOutcome, IngestRefusal},
     recover::checkpoint_row,
+    rights::Rights,
     submission::{Batch, LocalBatch, Outcome, Submission},
     waiting::Waiting,
 };
@@ -27,9 +28,11 @@ use crate::{
             reader::Extent,
         },
     },
+    crdt::rights::Members,
     wire::{
         archive,
         clock::Clock,
+        event::EventType,
         frame::{self, FrameError},
         id::{Dot, EventId, SubjectId, XaeroID},
         limits::MAX_DEPS,
@@ -68,9 +71,9 @@ pub(crate) struct LogWriter {
     /// Where these events are, in their order, and the slots of their authors.
     unhashed: Vec<(u64, u32)>,
     /// The ids of the events of the submission, as far as they are hashed.
-    ids: Vec<EventId>,
+    pub(super) ids: Vec<EventId>,
     /// Subjects that this transaction touched.
-    touched: Vec<SubjectId>,
+    pub(super) touched: Vec<SubjectId>,
     /// The heads to be signed, and the signatures to be stored.
     pub(crate) heads: Heads,
     /// The identities that write here.
@@ -99,12 +102,31 @@ pub(crate) struct Subject {
     pub(crate) head: Head,
     /// Events that wait for their causes or their time.
     pub(crate) waiting: Waiting,
+    /// Who may do what; `None` in an open subject.
+    pub(crate) rights: Option<Box<Rights>>,
     /// Whether the head was changed since the checkpoint.
     pub(crate) dirty: bool,
     /// Whether the subject has its rows, or gets them with its first event.
     pub(crate) recorded: bool,
     /// Whether the running transaction changed it.
     pub(crate) touched: bool,
+}
+
+/// An event of a local author, as it is appended.
+pub(super) struct LocalEvent<'a> {
+    pub(super) author: XaeroID,
+    /// `None`: the clock's milliseconds.
+    pub(super) latest_ts: Option<u64>,
+    pub(super) event_type: EventType,
+    pub(super) payload: &'a [u8],
+    pub(super) payload_hash: &'a [u8; 32],
+}
+
+impl Subject {
+    /// Who may do what, as far as that is found out.
+    pub(super) fn members(&self) -> Option<Arc<Members>> {
+        self.rights.as_ref().map(|rights| Arc::clone(&rights.members))
+    }
 }
 
 impl LogWriter {
@@ -156,8 +178,8 @@ impl LogWriter {
                         continue;
                     }
                     let outcome = self.ingest(txn, log, (frame, id), foreign.is_verified, now_ms)?;
-                    if let IngestOutcome::Refused(IngestRefusal::Fork { dot, .. }) | IngestOutcome::Retracted(dot) =
-                        outcome
+                    if let IngestOutcome::Refused(IngestRefusal::Fork { dot, .. } | IngestRefusal::NoRight { dot, .. })
+                    | IngestOutcome::Retracted(dot) = outcome
                     {
                         parted.push(dot.author);
                     }
@@ -202,6 +224,10 @@ impl LogWriter {
                 }
                 Ok(Outcome::Done)
             }
+            Batch::Act { author, act } => {
+                let acted = self.act(txn, log, (*author, *act), now_ms)?;
+                Ok(Outcome::Acted(Box::new(acted)))
+            }
             Batch::Open => {
                 // The time of what is held here may have come while the subject was not in use.
                 self.release_held(txn, log.id, now_ms)?;
@@ -231,54 +257,38 @@ impl LogWriter {
                 continue;
             }
             fault_point!(self.scope, "committer.before_put");
-            if self.block.is_full() {
-                self.hash_ids(log.id);
-                self.flush(txn)?;
-            }
             let Some(payload_hash) = batch.payload_hashes.get(index) else { continue };
-            let Some(subject) = self.subjects.get_mut(&log.id) else { continue };
-            let head = &mut subject.head;
+            let Some(subject) = self.subjects.get(&log.id) else { continue };
             let author = entry.event.author_id.unwrap_or(batch.own);
             if behind.contains(&author) {
                 results.push(Err(PublishError::Behind { author }));
                 continue;
             }
-            if let Some(last_valid) = head.cuts.last_valid(author) {
+            if let Some(last_valid) = subject.head.cuts.fork(author) {
                 results.push(Err(PublishError::Forked { author, last_valid }));
                 continue;
             }
-            let (slot, known) = head.author(author);
-            // The author has seen everything in this log, so its clock is above all of it.
-            let clock = head.clock.next(now_ms);
-            let deps = head.frontier.deps_for(author, MAX_DEPS);
-            let record = Record {
-                subject: log.id,
-                dot: Dot::new(author, known.seq.saturating_add(1)),
-                clock,
-                latest_ts: entry.event.latest_ts.unwrap_or_else(|| clock.millis()),
-                deps: &deps,
-                event_type: entry.event.evt.event_type,
-                payload: &entry.event.evt.data,
-            };
-            let position = self.next;
-            let written = self.block.append(head.links(&known), |out| frame::encode_into(out, &record).map(drop));
-            if let Err(error) = written {
-                results.push(Err(refusal(&error)));
+            if subject.rights.is_some()
+                && let Err(denied) = self.admit_author(txn, log, author, now_ms)?
+            {
+                results.push(Err(denied));
                 continue;
             }
-            self.preimages.push(&record, payload_hash);
-            self.unhashed.push((position, slot));
-            if wanted {
-                results.push(Ok(Acknowledged { author, seq: record.dot.seq, id: EventId::from([0; 32]) }));
-            }
-            let rows = head.apply_at(slot, position, record.dot, clock, deps.iter().copied());
-            let (number, waits) = (head.number, !subject.waiting.is_empty());
-            self.next = position.saturating_add(1);
-            index_rows(txn, number, position, rows)?;
-            if waits {
-                // What is let in may be compared with what has just been appended.
-                self.hash_ids(log.id);
-                self.release(txn, log.id, record.dot, now_ms)?;
+            let event = LocalEvent {
+                author,
+                latest_ts: entry.event.latest_ts,
+                event_type: entry.event.evt.event_type,
+                payload: &entry.event.evt.data,
+                payload_hash,
+            };
+            match self.append_local(txn, log, &event, now_ms)? {
+                Ok(dot) => {
+                    if wanted {
+                        results.push(Ok(Acknowledged { author, seq: dot.seq, id: EventId::from([0; 32]) }));
+                    }
+                    self.let_in(txn, log.id, dot, now_ms)?;
+                }
+                Err(error) => results.push(Err(error)),
             }
         }
         fault_point!(self.scope, "committer.after_put");
@@ -290,9 +300,68 @@ impl LogWriter {
         Ok(results)
     }
 
+    /// Appends an event of a local author, who may write it. Its id is hashed later, with those of others.
+    pub(super) fn append_local(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        log: &SubjectLog,
+        event: &LocalEvent<'_>,
+        now_ms: u64,
+    ) -> Result<Result<Dot, PublishError>, StorageError> {
+        if self.block.is_full() {
+            self.hash_ids(log.id);
+            self.flush(txn)?;
+        }
+        let unknown = || StorageError::Engine { action: "appending an event", reason: "its log is not open".to_owned() };
+        let subject = self.subjects.get_mut(&log.id).ok_or_else(unknown)?;
+        let head = &mut subject.head;
+        let author = event.author;
+        let (slot, known) = head.author(author);
+        // The author has seen everything in this log, so its clock is above all of it.
+        let clock = head.clock.next(now_ms);
+        let deps = head.frontier.deps_for(author, MAX_DEPS);
+        let record = Record {
+            subject: log.id,
+            dot: Dot::new(author, known.seq.saturating_add(1)),
+            clock,
+            latest_ts: event.latest_ts.unwrap_or_else(|| clock.millis()),
+            deps: &deps,
+            event_type: event.event_type,
+            payload: event.payload,
+        };
+        let position = self.next;
+        let written = self.block.append(head.links(&known), |out| frame::encode_into(out, &record).map(drop));
+        if let Err(error) = written {
+            return Ok(Err(refusal(&error)));
+        }
+        self.preimages.push(&record, event.payload_hash);
+        self.unhashed.push((position, slot));
+        let rows = head.apply_at(slot, position, record.dot, clock, deps.iter().copied());
+        let number = head.number;
+        self.next = position.saturating_add(1);
+        index_rows(txn, number, position, rows)?;
+        Ok(Ok(record.dot))
+    }
+
+    /// Lets in what waited for an event that was just appended here.
+    pub(super) fn let_in(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        id: SubjectId,
+        dot: Dot,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        if self.subjects.get(&id).is_some_and(|subject| !subject.waiting.is_empty()) {
+            // What is let in may be compared with what has just been appended.
+            self.hash_ids(id);
+            self.release(txn, id, dot, now_ms)?;
+        }
+        Ok(())
+    }
+
     /// Hashes the ids of the events of this subject that have none yet, many at a time, completes their entries, and adds
     /// them to their authors' trees.
-    fn hash_ids(&mut self, subject: SubjectId) {
+    pub(super) fn hash_ids(&mut self, subject: SubjectId) {
         if self.unhashed.is_empty() {
             return;
         }
@@ -383,6 +452,10 @@ impl LogWriter {
 
     /// Writes what the commit needs besides the events: the last block, and now and then the heads.
     pub(crate) fn finish(&mut self, txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
+        // Each subject once, however many control events have come.
+        for id in self.with_stale_rights() {
+            self.refresh_rights(txn, id)?;
+        }
         self.flush(txn)?;
         self.store_signed(txn)?;
         if self.next.saturating_sub(self.checkpoint) >= CHECKPOINT_EVENTS {
@@ -418,6 +491,7 @@ impl LogWriter {
             subject.recorded = true;
             if let Some(log) = self.store.known_log(id) {
                 log.publish(Some(subject.head.number), extent(&subject.head));
+                log.publish_members(subject.members());
                 if log.publish_cuts(&subject.head.cuts) {
                     log.tell_grown();
                 }

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     actors::segment::store::{SEGMENT_BYTES, Segments},
+    crdt::rights::Members,
     wire::id::SubjectId,
 };
 
@@ -65,6 +66,8 @@ pub(crate) struct SubjectLog {
     pub(crate) name: String,
     published: Mutex<Published>,
     cuts: Mutex<Cuts>,
+    /// Who may do what, in an owned subject.
+    members: Mutex<Option<Arc<Members>>>,
     token: AtomicU64,
     /// Told when the log has grown by what nobody just handed over.
     grown: Mutex<Option<Arc<Grown>>>,
@@ -142,6 +145,7 @@ impl Store {
             name: name.to_owned(),
             published: Mutex::default(),
             cuts: Mutex::default(),
+            members: Mutex::default(),
             token: AtomicU64::new(0),
             grown: Mutex::default(),
         });
@@ -257,6 +261,16 @@ impl SubjectLog {
             known.clone_from(cuts);
         }
         changed
+    }
+
+    /// Who may do what; `None` in an open subject.
+    pub(crate) fn members(&self) -> Option<Arc<Members>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For the committer: that they may.
+    pub(crate) fn publish_members(&self, members: Option<Arc<Members>>) {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
     /// Sets who is told when events have entered that waited for their time.

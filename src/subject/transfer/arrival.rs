@@ -159,7 +159,7 @@ impl Arrival {
         // Past the cut, only the history that is here is kept whole: with the head that covers it it can be shown to others.
         let cuts = self.log.cuts();
         for event in &chunk.events {
-            if cuts.retracts(event.dot) && self.parted.contains(&event.log) {
+            if cuts.parts(event.dot) && self.parted.contains(&event.log) {
                 self.counts.retracted += 1;
             } else if event.dot.seq <= self.length(event.log) {
                 self.counts.duplicates += 1;
@@ -198,7 +198,7 @@ impl Arrival {
         let mut waiting = 0;
         for log in check.logs() {
             let here = self.engine.head(&self.log, log.author(), 0)?.author.seq;
-            let counts = self.log.cuts().last_valid(log.author()).unwrap_or(u64::MAX);
+            let counts = self.log.cuts().fork(log.author()).unwrap_or(u64::MAX);
             waiting += log.head().head().length.min(counts).saturating_sub(here);
         }
         Ok(ImportSummary {
@@ -224,7 +224,7 @@ impl Arrival {
 
     /// Ends an author's log, by evidence that was verified.
     pub(super) fn cut(&mut self, evidence: ForkEvidence, cut: Cut, key: &PublicKey) -> Result<(), ImportFailure> {
-        if self.log.cuts().last_valid(cut.author).is_some_and(|last| last <= cut.last_valid) {
+        if self.log.cuts().fork(cut.author).is_some_and(|last| last <= cut.last_valid) {
             return Ok(());
         }
         self.hand_over()?;
@@ -250,7 +250,7 @@ impl Arrival {
             return Ok(());
         }
         let Some((dot, here, there)) = self.first_difference(log, range, before..shared)? else { return Ok(()) };
-        if !self.log.cuts().retracts(dot) {
+        if !self.log.cuts().parts(dot) {
             let fork = self.fork(dot, here, there, range, log.head());
             let Ok(Some(evidence)) = fork.evidence() else { return Err(ImportFailure::Fork(Box::new(fork))) };
             let cut = evidence.verify(log.key()).map_err(Error::from)?;
