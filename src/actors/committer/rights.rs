@@ -195,12 +195,13 @@ impl LogWriter {
         now_ms: u64,
     ) -> Result<Result<Dot, PublishError>, StorageError> {
         let payload = control.encode();
+        let hash = blake3::hash(&payload);
         let event = LocalEvent {
             author,
             latest_ts: None,
             event_type: control.event_type(),
             payload: &payload,
-            payload_hash: blake3::hash(&payload).as_bytes(),
+            payload_hash: hash.as_bytes(),
         };
         let ordinal = self.subjects.get(&log.id).map_or(0, |subject| subject.head.count);
         let dot = match self.append_local(txn, log, &event, now_ms)? {

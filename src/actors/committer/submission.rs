@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use zeroize::Zeroizing;
+
 use super::{heads::KnownHead, ingest::IngestOutcome, rights::RightsError};
 use crate::{
     actors::{
@@ -73,6 +75,8 @@ pub(crate) enum Batch {
         /// What.
         act: Act,
     },
+    /// How the subject is shared: the row of that, `None` to forget it. The subject needs no event.
+    Share(Option<Arc<Zeroizing<Vec<u8>>>>),
     /// Nothing of its own: the answer tells that the log's extent is known, and that all before it is dealt with.
     Open,
 }
@@ -158,6 +162,7 @@ impl Batch {
                 (1, cursor.as_ref().and_then(|cursor| cursor.state.as_ref()).map_or(0, |state| state.len()))
             }
             Self::Act { .. } => (1, MAX_CONTROL_BYTES),
+            Self::Share(row) => (1, row.as_ref().map_or(0, |row| row.len())),
             Self::Open | Self::Logs | Self::Head { .. } | Self::Heads => (0, 0),
         }
     }

@@ -228,6 +228,13 @@ impl LogWriter {
                 let acted = self.act(txn, log, (*author, *act), now_ms)?;
                 Ok(Outcome::Acted(Box::new(acted)))
             }
+            Batch::Share(row) => {
+                match row {
+                    Some(row) => txn.put(Table::Shares, log.id.as_bytes(), row)?,
+                    None => txn.delete(Table::Shares, log.id.as_bytes())?,
+                }
+                Ok(Outcome::Done)
+            }
             Batch::Open => {
                 // The time of what is held here may have come while the subject was not in use.
                 self.release_held(txn, log.id, now_ms)?;

@@ -58,10 +58,12 @@ pub(crate) enum Table {
     Cursors,
     /// Subject number, ordinal in the subject's log → the control event there: see `control`.
     Control,
+    /// Subject identifier → the local name, the secrets and the peers of a subject that is shared.
+    Shares,
 }
 
 /// The tables with their names, in the order of the enum.
-pub(crate) const TABLES: [(Table, &str); 16] = [
+pub(crate) const TABLES: [(Table, &str); 17] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),
@@ -78,6 +80,7 @@ pub(crate) const TABLES: [(Table, &str); 16] = [
     (Table::Cuts, "cuts"),
     (Table::Cursors, "cursors"),
     (Table::Control, "control"),
+    (Table::Shares, "shares"),
 ];
 
 /// An open environment.

@@ -13,6 +13,7 @@
 //! * [`cursor`] is the place of a durable subscription in a log.
 //! * [`cuts`] is where the logs of authors end who signed two histories, or were revoked; [`control`] the rows of the events
 //!   that revoke and grant.
+//! * [`shares`] are the subjects that are shared with others.
 //! * [`home`] notices that the directory is a copy of another.
 //! * [`reader`] finds events by position, and by author and sequence number, wherever they lie; [`chain`] follows one author, `scan` reads those of a
 //!   subject in their order. [`mark`] is how a position is kept in the meta table.
@@ -52,6 +53,7 @@ pub(crate) mod preflight;
 pub(crate) mod reader;
 pub(crate) mod row;
 mod scan;
+pub(crate) mod shares;
 mod tail;
 
 pub use error::StorageError;

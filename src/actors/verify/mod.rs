@@ -329,6 +329,8 @@ impl Verification<'_> {
         rows.pending()?;
         rows.snapshots()?;
         rows.cursors()?;
+        rows.control()?;
+        rows.shares()?;
         self.keys.extend(rows.writers()?);
         rows.cuts(&self.keys)?;
         let head_rows = rows.all(Table::Heads)?;

@@ -19,9 +19,13 @@ use crate::{
         storage::{StorageError, lmdb::ReadTxn, open::SubjectLog, reader::LogReader},
         supervise::{MAX_BYTES, MAX_EVENTS},
     },
-    subject::{engine::Engine, error::Error, handle::Subject, ingest::IngestReceipt, node::Node, run::Handle},
+    subject::{
+        engine::Engine, error::Error, handle::Subject, ingest::IngestReceipt, node::Node, run::Handle, shares::ShareError,
+    },
     wire::{
-        bundle::{BundleCheck, BundleLog, CheckedChunk, CheckedRange, MAX_CHUNK_EVENTS, MAX_CHUNK_FRAME_BYTES},
+        bundle::{
+            BundleCheck, BundleLog, CheckedChunk, CheckedRange, MAX_CHUNK_EVENTS, MAX_CHUNK_FRAME_BYTES, Opening,
+        },
         fork::{Cut, ForkEvidence, ForkHalf},
         head::SignedHead,
         id::{Dot, EventId},
@@ -69,6 +73,23 @@ pub(super) struct Arrival {
     _handle: Handle,
 }
 
+/// The subject of a bundle. An owned one that is not known here gets the name that it had where it was exported.
+fn subject_of(node: &Node, opening: &Opening) -> Result<Subject, ImportFailure> {
+    if !opening.is_owned {
+        let subject = node.subject(opening.name.as_str());
+        let found = subject.id();
+        return if found == opening.subject {
+            Ok(subject)
+        } else {
+            Err(Error::from(ShareError::AliasTaken { alias: opening.name.clone(), holder: found }).into())
+        };
+    }
+    match node.engine().share(opening.subject)? {
+        Some(share) => Ok(node.subject(share.name.as_str())),
+        None => Ok(node.name_owned(&opening.name, opening.subject)?),
+    }
+}
+
 /// How many events were dealt with.
 #[derive(Default)]
 struct Counts {
@@ -103,7 +124,7 @@ struct Sent {
 impl Arrival {
     /// Runs the subject, and gives the check what is here of the logs that the bundle continues.
     pub(super) fn new(node: &Node, check: &mut BundleCheck) -> Result<Self, ImportFailure> {
-        let subject = node.subject(check.opening().name.as_str());
+        let subject = subject_of(node, check.opening())?;
         let handle = subject.run()?;
         let (engine, log) = subject.log()?;
         let authors: Vec<_> = check.logs().iter().map(|log| (log.author(), log.base())).collect();
@@ -203,7 +224,7 @@ impl Arrival {
         }
         Ok(ImportSummary {
             subject: check.opening().subject,
-            name: check.opening().name.clone(),
+            name: self.subject.name().to_owned(),
             new: self.counts.new,
             duplicates: self.counts.duplicates,
             retracted: self.counts.retracted,
