@@ -83,5 +83,5 @@ fn each_rule_that_a_record_breaks_is_named() {
 fn the_id_of_an_owned_subject_never_changes() {
     // Part of the format.
     let genesis = Genesis { creator: XaeroID::from([0x11; 32]), nonce: [0x22; 16] };
-    assert_eq!(genesis.subject_id().to_string(), "PIN");
+    assert_eq!(genesis.subject_id().to_string(), "80743a6403cf35fd836f42bec8d2747e97199f6697ad2df79b516c55698cc02a");
 }
