@@ -45,12 +45,15 @@ pub(crate) enum IntakeError {
     /// It breaks the protocol: whoever sends it is cut off.
     #[error("{0}")]
     Offence(#[from] SyncError),
-    /// The evidence does not hold.
-    #[error("the peer sent evidence of a fork that does not hold: {0}")]
-    Evidence(ProofError),
-    /// An event breaks a rule that every replica judges alike, so that no honest peer has it.
-    #[error("the peer sent an event that no replica takes: {0}")]
-    Refused(IngestRefusal),
+    /// The events continue another log of the author than the one that is here: the author has signed two histories, or the
+    /// peer lies. Which of these it is shows when the two sides compare what they have once more.
+    #[error("event {dot} does not continue the log of its author that is here: {error}")]
+    Doubt {
+        /// The first event of the author in the chunk.
+        dot: Dot,
+        /// What is wrong.
+        error: ProofError,
+    },
     /// There is no room for what waits for its causes.
     #[error("{0}")]
     NoRoom(IngestRefusal),
@@ -65,13 +68,6 @@ pub(crate) enum IntakeError {
     /// The storage failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-}
-
-impl IntakeError {
-    /// Whether the peer is to blame.
-    pub(crate) const fn is_offence(&self) -> bool {
-        matches!(self, Self::Offence(_) | Self::Evidence(_) | Self::Refused(_))
-    }
 }
 
 /// What became of a chunk.
@@ -136,7 +132,12 @@ impl Intake {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        let checked = checked?;
+        let checked = match checked {
+            Err(SyncError::NotSigned { author, first, error }) if first > 1 => {
+                return Err(IntakeError::Doubt { dot: Dot::new(author, first), error });
+            }
+            checked => checked?,
+        };
         for author in &checked.authors {
             let Some(head) = asked.get(&author.author).filter(|head| head.peaks.len() > author.before.len()) else {
                 continue;
@@ -224,7 +225,9 @@ impl Intake {
                     self.forget();
                     return Err(IntakeError::NoRoom(refusal.clone()));
                 }
-                IngestOutcome::Refused(refusal) => return Err(IntakeError::Refused(refusal.clone())),
+                IngestOutcome::Refused(refusal) => {
+                    return Err(SyncError::Refused { reason: refusal.to_string() }.into());
+                }
             }
         }
         Ok((taken, evidence))
@@ -234,10 +237,11 @@ impl Intake {
 /// Evidence that came from a peer, verified, ready for the log; `None` where it says nothing new.
 pub(crate) fn take_fork(replica: &Replica, fork: Fork) -> Result<Option<Arc<ForeignBatch>>, IntakeError> {
     let Fork { key, evidence } = fork;
-    let cut = evidence.verify(&key).map_err(IntakeError::Evidence)?;
+    let bad = |error| SyncError::BadEvidence { error };
+    let cut = evidence.verify(&key).map_err(bad)?;
     if cut.subject != replica.log.id {
         let (expected, found) = (replica.log.id, cut.subject);
-        return Err(IntakeError::Evidence(ProofError::OtherSubject { expected, found }));
+        return Err(bad(ProofError::OtherSubject { expected, found }).into());
     }
     if replica.log.cuts().last_valid(cut.author).is_some_and(|last| last <= cut.last_valid) {
         return Ok(None);

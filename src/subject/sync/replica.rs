@@ -1,6 +1,6 @@
 //! One subject's log, as sessions with peers see it: what is here, and what shows it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::{
     actors::{
@@ -32,7 +32,23 @@ pub(crate) struct Replica {
     pub(crate) log: Arc<SubjectLog>,
 }
 
+/// As a [`Replica`], of those who must not keep the directory open while they have nothing to do.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) engine: Weak<Engine>,
+    pub(crate) log: Arc<SubjectLog>,
+}
+
+impl Source {
+    /// The replica, for one piece of work.
+    pub(crate) fn open(&self) -> Result<Replica, StorageError> {
+        let engine = self.engine.upgrade().ok_or(StorageError::Closed)?;
+        Ok(Replica { engine, log: Arc::clone(&self.log) })
+    }
+}
+
 /// What was here at one moment.
+#[derive(Debug)]
 pub(crate) struct Look {
     /// What peers are told of it.
     pub(crate) summary: Summary,
