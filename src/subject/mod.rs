@@ -34,6 +34,7 @@ pub mod shares;
 pub mod sharing;
 pub mod subscription;
 pub(crate) mod supervisor;
+pub(crate) mod sync;
 pub mod transfer;
 pub mod trust;
 

@@ -13,6 +13,7 @@
 //! evidence against an author who signs two histories ([`fork`]). A whole subject in one file, proven on the way in, is a
 //! bundle ([`bundle`]). Whoever is to share a subject gets a ticket ([`ticket`]), which says where its peers are
 //! ([`endpoint`]). `docs/format.md` gives the layouts byte by byte.
+//! bundle ([`bundle`]). What peers say to each other is in [`sync`]. `docs/format.md` gives the layouts byte by byte.
 //!
 //! This module depends on nothing else of the crate, reads no clock, and does no input or output. Bytes from outside
 //! become an archived record in one place only ([`archive`]), by checked access, after the checksum was compared.
@@ -39,6 +40,7 @@ pub mod proof;
 pub mod range;
 pub mod record;
 pub mod sign;
+pub mod sync;
 #[cfg(test)]
 pub(crate) mod test_log;
 pub mod ticket;
