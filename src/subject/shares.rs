@@ -329,3 +329,6 @@ fn name_of(txn: &impl Reads, id: &[u8]) -> Result<Option<String>, StorageError> 
     let name = row.strip_prefix(id).and_then(|name| str::from_utf8(name).ok());
     Ok(name.map(str::to_owned))
 }
+
+#[cfg(test)]
+mod tests;
