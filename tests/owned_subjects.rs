@@ -94,7 +94,10 @@ fn who_was_granted_nothing_is_refused_and_told_why() {
     let notices = here.board.notices();
     let say = || here.board.publish(XaeroEvent::new("hello", CRDT_SET_ADD).by(bob)).wait();
     let refused = say().unwrap_err();
-    assert!(matches!(refused, PublishError::NoRight { author, denial: Denial::NotAMember } if author == bob), "{refused}");
+    assert!(
+        matches!(refused, PublishError::NoRight { author, denial: Denial::NotAMember } if author == bob),
+        "{refused}"
+    );
     let notice = notices.next_timeout(PATIENCE);
     assert!(matches!(notice, Some(Notice::Refused { author, events: 1, .. }) if author == bob), "{notice:?}");
     for _ in 0..5 {
@@ -156,7 +159,10 @@ fn the_rules_of_roles_hold_for_those_who_act() {
     assert!(matches!(board.revoke(stranger), Err(Error::Rights(RightsError::NotAMember { .. }))));
     board.revoke_as(owner, writer).unwrap();
     board.revoke(owner).unwrap();
-    assert!(matches!(board.grant_as(owner, stranger, Role::Reader), Err(Error::Rights(RightsError::NotAnOwner { .. }))));
+    assert!(matches!(
+        board.grant_as(owner, stranger, Role::Reader),
+        Err(Error::Rights(RightsError::NotAnOwner { .. }))
+    ));
     assert_eq!(here.cut(writer), Some(2), "what the owner did before its cut stays");
     let open = here.node.subject("open");
     let handle = open.run().unwrap();
@@ -341,7 +347,10 @@ fn an_owned_subject_travels_in_a_bundle_with_its_rights() {
     let summary = node.import(bundle.as_slice(), |_| {}).unwrap();
     assert_eq!((summary.subject, summary.new, summary.name.as_str()), (here.board.id(), 5, "board"));
     let board = node.subject("board");
-    assert_eq!((board.root().unwrap(), board.members().unwrap()), (here.board.root().unwrap(), here.board.members().unwrap()));
+    assert_eq!(
+        (board.root().unwrap(), board.members().unwrap()),
+        (here.board.root().unwrap(), here.board.members().unwrap())
+    );
     assert_eq!(resolved(&board), ["bob's"]);
     // Again, into where it is under another name.
     let other = Node::ephemeral().unwrap();

@@ -173,12 +173,15 @@ fn a_node_lists_what_has_events_and_what_is_shared() {
     }
     let subjects = node(dir.path()).subjects().unwrap();
     let seen: Vec<_> = subjects.iter().map(|info| (info.name.as_str(), info.kind, info.is_shared)).collect();
-    assert_eq!(seen, [
-        ("alone", SubjectKind::Open, false),
-        ("board", SubjectKind::Owned, true),
-        ("both", SubjectKind::Open, true),
-        ("empty", SubjectKind::Open, true),
-    ]);
+    assert_eq!(
+        seen,
+        [
+            ("alone", SubjectKind::Open, false),
+            ("board", SubjectKind::Owned, true),
+            ("both", SubjectKind::Open, true),
+            ("empty", SubjectKind::Open, true),
+        ]
+    );
     assert_eq!(subjects[1].id, SubjectId::from([7; 32]));
 }
 

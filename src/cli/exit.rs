@@ -6,7 +6,9 @@ use std::{
     process::ExitCode,
 };
 
-use xaeroflux::{Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, RightsError, StorageError};
+use xaeroflux::{
+    Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, RightsError, StorageError,
+};
 
 /// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -151,7 +151,9 @@ impl NoticeHub {
     pub(crate) fn tell(&self, notice: &Notice) {
         match notice {
             Notice::Control(_) => {}
-            Notice::ChildRestarted { .. } | Notice::Skipped { .. } | Notice::Restored { .. } => tracing::info!(?notice, "notice"),
+            Notice::ChildRestarted { .. } | Notice::Skipped { .. } | Notice::Restored { .. } => {
+                tracing::info!(?notice, "notice")
+            }
             other => tracing::warn!(notice = ?other, "notice"),
         }
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);

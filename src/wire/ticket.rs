@@ -30,7 +30,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::wire::{
     bytes::Reader,
-    endpoint::{PeerAddr, merged},
+    endpoint::{MAX_PEER_BYTES, PeerAddr, merged},
     id::SubjectId,
     name::{self, NameError},
 };
@@ -221,8 +221,8 @@ impl SubjectTicket {
 
     /// All bytes behind the prefix.
     fn bytes(&self) -> Zeroizing<Vec<u8>> {
-        // A vector that grows leaves copies of the secret behind: the head of the ticket fits at once.
-        let mut out = Zeroizing::new(Vec::with_capacity(2 * MAX_BYTES));
+        // The full capacity at once: a vector that grows leaves copies of the secret behind.
+        let mut out = Zeroizing::new(Vec::with_capacity(MAX_BYTES + MAX_PEER_BYTES * self.peers.len()));
         out.extend_from_slice(&[VERSION, self.kind.code()]);
         out.extend_from_slice(self.secret.as_bytes());
         if self.kind == SubjectKind::Owned {
@@ -312,7 +312,9 @@ pub enum TicketError {
     #[error("a ticket has at most {MAX_TICKET_CHARS} characters, this text has {0} bytes: copy the ticket alone")]
     TooLong(usize),
     /// A ticket of another version.
-    #[error("the ticket has version {0}, which this program does not know: upgrade xaeroflux, or ask for another ticket")]
+    #[error(
+        "the ticket has version {0}, which this program does not know: upgrade xaeroflux, or ask for another ticket"
+    )]
     OtherVersion(u8),
     /// Characters are missing, or others than they were.
     #[error("the ticket is damaged: a character is missing or was changed; copy it again, or ask for another one")]

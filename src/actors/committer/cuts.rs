@@ -47,11 +47,12 @@ impl LogWriter {
         drop_snapshots(txn, number)
     }
 
-    /// Each author's log, as far as it counts: what a subject's root is made of.
+    /// Each author's log, as far as `end` says: what a subject's root is made of.
     pub(super) fn logs(
         &mut self,
         txn: &mut WriteTxn<'_>,
         id: SubjectId,
+        end: impl Fn(&Cuts, XaeroID) -> Option<u64>,
     ) -> Result<Vec<(XaeroID, u64, Hash)>, StorageError> {
         self.load(txn, id)?;
         self.refresh_rights(txn, id)?;
@@ -61,7 +62,7 @@ impl LogWriter {
         let mut logs = Vec::new();
         for (slot, author, tree) in subject.head.authors() {
             let length = tree.peaks.len();
-            let counts = subject.head.cuts.last_valid(author.author).map_or(length, |last| last.min(length));
+            let counts = end(&subject.head.cuts, author.author).map_or(length, |last| last.min(length));
             if counts == 0 {
                 continue;
             }

@@ -35,7 +35,9 @@ use crate::{
 #[non_exhaustive]
 pub enum RightsError {
     /// The subject is an open one.
-    #[error("this subject is open to everybody who shares it, and has no members: create one with create_owned or --owned")]
+    #[error(
+        "this subject is open to everybody who shares it, and has no members: create one with create_owned or --owned"
+    )]
     NotOwned,
     /// There is a log already.
     #[error("this subject has begun already: create another one under another name")]
@@ -71,7 +73,9 @@ pub enum RightsError {
         target: XaeroID,
     },
     /// The target has begun to write with another role.
-    #[error("{target} has joined as a {role}, and a key that has joined keeps its role: grant another role to a new key")]
+    #[error(
+        "{target} has joined as a {role}, and a key that has joined keeps its role: grant another role to a new key"
+    )]
     HasJoined {
         /// The target.
         target: XaeroID,

@@ -57,8 +57,10 @@ pub(crate) enum Batch {
     Head { author: XaeroID, length: u64 },
     /// Nothing: the question what is known of all authors' heads at one moment.
     Heads,
-    /// Nothing: the question what each author's log has come to.
+    /// Nothing: the question what each author's log has come to, as far as it counts.
     Logs,
+    /// Nothing: the question what each author's log has come to, as far as it is kept: what is past the end of a role, too.
+    Kept,
     /// Rows of nodes of the authors' trees, which only the subject's MMR actor writes.
     Nodes(Arc<Vec<([u8; 16], Vec<u8>)>>),
     /// The place of a durable subscription.
@@ -163,7 +165,7 @@ impl Batch {
             }
             Self::Act { .. } => (1, MAX_CONTROL_BYTES),
             Self::Share(row) => (1, row.as_ref().map_or(0, |row| row.len())),
-            Self::Open | Self::Logs | Self::Head { .. } | Self::Heads => (0, 0),
+            Self::Open | Self::Logs | Self::Kept | Self::Head { .. } | Self::Heads => (0, 0),
         }
     }
 }

@@ -314,7 +314,7 @@ impl Loop {
         let mut no_room: Option<StorageError> = None;
         for submission in group {
             // An opening takes no room: to read is possible on a full disk too, and that it succeeds says nothing of one.
-            let takes_room = !matches!(submission.batch, Batch::Open | Batch::Logs);
+            let takes_room = !matches!(submission.batch, Batch::Open | Batch::Logs | Batch::Kept);
             let result = match &no_room {
                 Some(error) if takes_room => Err(error.clone()),
                 _ => self.commit_one(&submission),

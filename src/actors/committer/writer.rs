@@ -178,7 +178,9 @@ impl LogWriter {
                         continue;
                     }
                     let outcome = self.ingest(txn, log, (frame, id), foreign.is_verified, now_ms)?;
-                    if let IngestOutcome::Refused(IngestRefusal::Fork { dot, .. } | IngestRefusal::NoRight { dot, .. })
+                    if let IngestOutcome::Refused(
+                        IngestRefusal::Fork { dot, .. } | IngestRefusal::NoRight { dot, .. },
+                    )
                     | IngestOutcome::Retracted(dot) = outcome
                     {
                         parted.push(dot.author);
@@ -201,7 +203,8 @@ impl LogWriter {
             }
             // Answered after the commit.
             Batch::Head { .. } | Batch::Heads => Ok(Outcome::Done),
-            Batch::Logs => self.logs(txn, log.id).map(Outcome::Logs),
+            Batch::Logs => self.logs(txn, log.id, |cuts, author| cuts.last_valid(author)).map(Outcome::Logs),
+            Batch::Kept => self.logs(txn, log.id, |cuts, author| cuts.fork(author)).map(Outcome::Logs),
             Batch::Nodes(rows) => {
                 for (key, row) in rows.iter() {
                     txn.put(Table::Nodes, key, row)?;
@@ -319,7 +322,8 @@ impl LogWriter {
             self.hash_ids(log.id);
             self.flush(txn)?;
         }
-        let unknown = || StorageError::Engine { action: "appending an event", reason: "its log is not open".to_owned() };
+        let unknown =
+            || StorageError::Engine { action: "appending an event", reason: "its log is not open".to_owned() };
         let subject = self.subjects.get_mut(&log.id).ok_or_else(unknown)?;
         let head = &mut subject.head;
         let author = event.author;

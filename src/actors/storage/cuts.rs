@@ -32,10 +32,6 @@ struct AuthorCut {
 const NONE: u64 = u64::MAX;
 
 impl Cuts {
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
     /// By author, ascending: the sequence number of the last event that counts.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (XaeroID, u64)> + '_ {
         self.all().map(|cut| (cut.author, cut.fork.min(cut.rights)))
@@ -148,7 +144,10 @@ mod tests {
         let [a, b] = [1, 2].map(|n| XaeroID::from([n; 32]));
         let forked = Cuts::default().with(a, 5);
         let both = forked.with_rights([(a, 3), (b, 0)]);
-        assert_eq!((both.last_valid(a), both.last_valid(b), both.fork(a), both.fork(b)), (Some(3), Some(0), Some(5), None));
+        assert_eq!(
+            (both.last_valid(a), both.last_valid(b), both.fork(a), both.fork(b)),
+            (Some(3), Some(0), Some(5), None)
+        );
         assert!(both.retracts(Dot::new(a, 4)) && !both.parts(Dot::new(a, 4)) && both.parts(Dot::new(a, 6)));
         assert_eq!(both.clamp(Dot::new(b, 7)), Some(Dot::new(b, 7)), "what a revoked author wrote goes on being seen");
         assert_eq!(both.with_rights([]), forked);

@@ -253,6 +253,12 @@ impl SubjectLog {
         self.cuts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Where the logs of authors end who have signed two histories. What is past the end of a role is kept, and so
+    /// exchanged with others, since it may count again.
+    pub(crate) fn forks(&self) -> Cuts {
+        self.cuts().with_rights([])
+    }
+
     /// For the committer: from now on they end here. `false` where they did already.
     pub(crate) fn publish_cuts(&self, cuts: &Cuts) -> bool {
         let mut known = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);

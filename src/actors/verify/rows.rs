@@ -11,7 +11,7 @@ use crate::{
     actors::{
         committer::recover,
         storage::{
-            StorageError,
+            StorageError, control,
             cursor::Cursor,
             frozen::View,
             head::INDEX_STEP,
@@ -21,7 +21,7 @@ use crate::{
             mark,
             open::snapshot_row,
             row::unchecked,
-            control, shares::Share,
+            shares::Share,
         },
     },
     crdt::rights::ControlEvent,
@@ -80,7 +80,8 @@ impl<'v> Rows<'_, 'v> {
         let name = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
         let state = name.and_then(|number| self.subjects.iter().find(|state| state.number == Some(number)));
         // The keys of the other tables begin with something else.
-        let state = state.filter(|_| !matches!(table, "meta" | "writers" | "subject_numbers" | "signed_heads" | "shares"));
+        let state =
+            state.filter(|_| !matches!(table, "meta" | "writers" | "subject_numbers" | "signed_heads" | "shares"));
         let finding = Finding::damage(what, remedy).row(table, key).offset(self.view.offset_of(row));
         self.findings.add(Finding { subject: state.map(|state| state.name.clone()), ..finding });
     }
@@ -148,7 +149,7 @@ impl<'v> Rows<'_, 'v> {
                 return;
             }
             // The name of an owned subject is a local alias.
-            if name::open_subject_id(text) != id && !rows.is_owned(id) {
+            if name::open_subject_id(text) != id && !rows.is_owned(id, text) {
                 rows.bad("a subject's name does not give its identifier", ("subjects", key), row, remedy::RESTORE);
             }
             let back = rows.view.get(Table::SubjectNumbers, id.as_bytes());
@@ -170,10 +171,10 @@ impl<'v> Rows<'_, 'v> {
     }
 
     /// Whether the subject is one of which the name says nothing.
-    fn is_owned(&self, id: SubjectId) -> bool {
+    fn is_owned(&self, id: SubjectId, alias: &str) -> bool {
         let row = self.view.get(Table::Shares, id.as_bytes()).ok().flatten();
-        if row.and_then(|row| Share::decode(id.as_bytes(), row)).is_some_and(|share| share.kind == SubjectKind::Owned) {
-            return true;
+        if let Some(share) = row.and_then(|row| Share::decode(id.as_bytes(), row)) {
+            return share.kind == SubjectKind::Owned && share.name == alias;
         }
         // Its genesis shows it as well, where nobody shares it.
         let number = self.view.get(Table::SubjectNumbers, id.as_bytes()).ok().flatten();
@@ -218,7 +219,9 @@ impl<'v> Rows<'_, 'v> {
                 return;
             }
             match Share::decode(key, row) {
-                None => rows.bad("how a subject is shared is damaged: its checksum differs", ("shares", key), row, REMEDY),
+                None => {
+                    rows.bad("how a subject is shared is damaged: its checksum differs", ("shares", key), row, REMEDY)
+                }
                 Some(share) => {
                     if names.insert(share.name, share.subject).is_some() {
                         let what = "two subjects have one name in this directory";

@@ -51,7 +51,9 @@ pub enum Denial {
     #[error("it is a reader; have the creator or an owner grant it the role of a writer")]
     Reader,
     /// It was revoked: nothing past this event counts.
-    #[error("it was revoked, and nothing after its event {0} counts; make a new identity, and have the role granted to that")]
+    #[error(
+        "it was revoked, and nothing after its event {0} counts; make a new identity, and have the role granted to that"
+    )]
     Revoked(u64),
 }
 

@@ -89,7 +89,11 @@ fn reordered(charter: &Charter, choices: &[Index]) -> Charter {
         let ready: Vec<usize> = (0..left.len()).filter(|at| is_ready(&left[*at])).collect();
         let event = left.remove(ready[choices.next().unwrap().index(ready.len())]);
         let ControlEvent { dot, control } = event;
-        assert_eq!(other.judge(dot, control.event_type(), &control.encode()), Ok(Some(control)), "structure never changes");
+        assert_eq!(
+            other.judge(dot, control.event_type(), &control.encode()),
+            Ok(Some(control)),
+            "structure never changes"
+        );
         other.add(event);
         here.push(dot);
     }

@@ -22,8 +22,8 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 pub use doors::Publish;
 pub(crate) use doors::{Grown, HostFollower, Ingest, Wake};
 use lifecycle::Gone;
-use refusals::{Refusals, Refused};
 pub(crate) use lifecycle::Lifecycle;
+use refusals::{Refusals, Refused};
 pub(crate) use stop::{Drain, KillChild, Terminate};
 
 use super::{core::Core, engine::Engine, notice::Notice};

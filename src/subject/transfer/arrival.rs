@@ -20,7 +20,8 @@ use crate::{
         supervise::{MAX_BYTES, MAX_EVENTS},
     },
     subject::{
-        engine::Engine, error::Error, handle::Subject, ingest::IngestReceipt, node::Node, run::Handle, shares::ShareError,
+        engine::Engine, error::Error, handle::Subject, ingest::IngestReceipt, node::Node, run::Handle,
+        shares::ShareError,
     },
     wire::{
         bundle::{

@@ -1,8 +1,8 @@
 //! The bytes of control records: fixed widths, little-endian.
 
 use super::{
-    CONTROL_VERSION, Control, ControlError, GENESIS, GRANT, Genesis, Grant, JOIN, Join, MAX_CONTROL_BYTES, REVOKE, Revoke,
-    Role,
+    CONTROL_VERSION, Control, ControlError, GENESIS, GRANT, Genesis, Grant, JOIN, Join, MAX_CONTROL_BYTES, REVOKE,
+    Revoke, Role,
 };
 use crate::wire::id::{Dot, XaeroID};
 

@@ -17,8 +17,11 @@ fn role() -> impl Strategy<Value = Role> {
 fn control() -> impl Strategy<Value = Control> {
     prop_oneof![
         (id(), any::<[u8; 16]>()).prop_map(|(creator, nonce)| Control::Genesis(Genesis { creator, nonce })),
-        (id(), role(), prop::option::of(dot()))
-            .prop_map(|(grantee, role, authority)| Control::Grant(Grant { grantee, role, authority })),
+        (id(), role(), prop::option::of(dot())).prop_map(|(grantee, role, authority)| Control::Grant(Grant {
+            grantee,
+            role,
+            authority
+        })),
         dot().prop_map(|grant| Control::Join(Join { grant })),
         (id(), any::<u64>(), prop::option::of(dot()))
             .prop_map(|(target, last_valid, authority)| Control::Revoke(Revoke { target, last_valid, authority })),
@@ -73,7 +76,11 @@ fn each_rule_that_a_record_breaks_is_named() {
     assert_eq!(Control::decode(GENESIS, &altered(&genesis, 0, 2)), Err(ControlError::UnknownVersion(2)));
     assert_eq!(Control::decode(GENESIS, &altered(&genesis, 49, 1)), Err(ControlError::UnknownOptions(1)));
     assert_eq!(Control::decode(GRANT, &altered(&grant, 33, 4)), Err(ControlError::UnknownRole(4)));
-    assert_eq!(Control::decode(GRANT, &altered(&grant, 40, 1)), Err(ControlError::BadDot), "an author without a number");
+    assert_eq!(
+        Control::decode(GRANT, &altered(&grant, 40, 1)),
+        Err(ControlError::BadDot),
+        "an author without a number"
+    );
     assert_eq!(Control::decode(JOIN, &altered(&join, 33, 0)), Err(ControlError::BadDot), "number 0");
     let nowhere = [&[CONTROL_VERSION][..], &[0; 40]].concat();
     assert_eq!(Control::decode(JOIN, &nowhere), Err(ControlError::BadDot), "a join names its grant");
