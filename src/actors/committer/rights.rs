@@ -21,12 +21,14 @@ use crate::{
             keys::{self, SubjectNumber},
             lmdb::{Reads, Table, WriteTxn},
             open::SubjectLog,
+            shares::Share,
         },
     },
     crdt::rights::{Charter, ControlEvent, Members, Standing},
     wire::{
         control::{Control, Genesis, Grant, Join, Revoke, Role},
         id::{Dot, SubjectId, XaeroID},
+        ticket::SubjectKind,
     },
 };
 
@@ -253,15 +255,28 @@ impl LogWriter {
         Ok(Ok(Acknowledged { author, seq: dot.seq, id: id.ok_or_else(missing)? }))
     }
 
-    /// A subject of which there is nothing yet becomes an owned one.
+    /// A subject of which there is nothing yet begins with this genesis.
     fn begin(&mut self, id: SubjectId, genesis: Genesis) {
+        if genesis.subject_id() == id {
+            self.own(id);
+        }
+    }
+
+    /// A subject gets this row in the table of those that are shared.
+    pub(super) fn note_share(&mut self, id: SubjectId, row: &[u8]) {
+        if Share::decode(id.as_bytes(), row).is_some_and(|share| share.kind == SubjectKind::Owned) {
+            self.own(id);
+        }
+    }
+
+    /// A subject of which there is no event is an owned one.
+    fn own(&mut self, id: SubjectId) {
         if let Some(subject) = self.subjects.get_mut(&id)
             && subject.rights.is_none()
             && subject.head.count == 0
-            && genesis.subject_id() == id
         {
-            subject.rights =
-                Some(Box::new(Rights { charter: Charter::new(id), members: Arc::default(), is_stale: true }));
+            let charter = Charter::new(id);
+            subject.rights = Some(Box::new(Rights { charter, members: Arc::default(), is_stale: true }));
         }
     }
 

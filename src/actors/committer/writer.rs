@@ -233,7 +233,10 @@ impl LogWriter {
             }
             Batch::Share(row) => {
                 match row {
-                    Some(row) => txn.put(Table::Shares, log.id.as_bytes(), row)?,
+                    Some(row) => {
+                        txn.put(Table::Shares, log.id.as_bytes(), row)?;
+                        self.note_share(log.id, row);
+                    }
                     None => txn.delete(Table::Shares, log.id.as_bytes())?,
                 }
                 Ok(Outcome::Done)
