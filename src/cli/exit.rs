@@ -126,7 +126,7 @@ impl From<ImportError> for Failure {
 /// The exit code for a failure of the node or a subject.
 fn of_node(error: &Error) -> Exit {
     match error {
-        Error::Name(_) => Exit::Usage,
+        Error::Name(_) | Error::Share(_) | Error::Ticket(_) => Exit::Usage,
         Error::Storage(StorageError::InUse { .. }) => Exit::Busy,
         Error::Storage(_) | Error::NoDataDir => Exit::Storage,
         Error::Keyring(error) => match **error {

@@ -5,6 +5,7 @@ mod carry;
 mod demo;
 mod follow;
 mod id;
+mod members;
 mod options;
 mod prove;
 mod publish;
