@@ -19,7 +19,7 @@ use crate::{
     actors::{bus::PublishError, watch::ChildKind},
     wire::{
         event::XaeroEvent,
-        id::{Dot, XaeroID},
+        id::{Dot, EndpointId, XaeroID},
     },
 };
 
@@ -96,6 +96,15 @@ pub enum Notice {
         author: XaeroID,
         /// The sequence number of its last event that counts.
         last_valid: u64,
+    },
+    /// A peer broke the rules of the protocol on this subject: it was cut off.
+    PeerCutOff {
+        /// The peer's endpoint.
+        endpoint: EndpointId,
+        /// The peer's writer.
+        writer: XaeroID,
+        /// What it did.
+        what: String,
     },
     /// A reducer cannot read the state of the fold before it.
     CannotReduce {

@@ -1,10 +1,11 @@
 //! Nodes: one data directory, its identities, its subjects.
 //!
 //! * `builder` is how a node is to be; `shared` what its handles share, open or not.
-//! * `default` is the node of a process that names none.
+//! * `default` is the node of a process that names none; `network` what a node is to its peers.
 
 mod builder;
 pub(super) mod default;
+mod network;
 mod shared;
 
 use std::{

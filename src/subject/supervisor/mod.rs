@@ -19,12 +19,18 @@ use std::{
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
 pub use doors::Publish;
-pub(crate) use doors::{Grown, HostFollower, Ingest, Wake};
+pub(crate) use doors::{Grown, HostFollower, Ingest, ShareChanged, Wake};
 use lifecycle::Gone;
+use projections::Projection as _;
 pub(crate) use lifecycle::Lifecycle;
 pub(crate) use stop::{Drain, KillChild, Terminate};
 
-use super::{core::Core, engine::Engine, notice::Notice};
+use super::{
+    core::Core,
+    engine::Engine,
+    notice::Notice,
+    sync::{actor::SyncActor, hub::Hub},
+};
 use crate::actors::{
     aof::{Acknowledged, Aof, AofEnv, Append, Durable, Ingress, Parent},
     batch::BatchProcessor,
@@ -53,6 +59,9 @@ pub struct SubjectActor {
     mmr_told_at: u64,
     segment: Child<SegmentWriter>,
     batch: Child<BatchProcessor>,
+    sync: Child<SyncActor>,
+    /// What the sessions with peers share.
+    hub: Arc<Hub>,
     /// To be taken out of the queue once it is known what is durable.
     set_aside: Option<Token>,
     /// Told when all that was sent is dealt with.
@@ -110,6 +119,8 @@ impl SubjectActor {
             mmr_told_at: 0,
             segment: Child::default(),
             batch: Child::default(),
+            sync: Child::default(),
+            hub: Arc::default(),
             set_aside: None,
             drained: None,
             terminated: false,
@@ -276,6 +287,8 @@ impl Actor for SubjectActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // What they had not come to when the log was last in use: nobody may publish, and a proof be asked for all the same.
         self.advance_projections(ctx);
+        self.engine.network.runs(self.env.log.id, &ctx.address());
+        SyncActor::advance(self, ctx);
     }
 }
 
@@ -402,6 +415,10 @@ impl Handler<ChildDied> for SubjectActor {
                 Some(decision) => decision,
                 None => return,
             },
+            ChildKind::Sync => match self.projection_died::<SyncActor>(incarnation, cause, random) {
+                Some(decision) => decision,
+                None => return,
+            },
             ChildKind::Batch if incarnation == self.batch.incarnation && self.batch.address.is_some() => {
                 self.batch.address = None;
                 self.batch.policy.died(Died { cause, head: None, progress: true, now }, random)
@@ -435,6 +452,10 @@ impl Handler<ChildDied> for SubjectActor {
             ChildKind::Segment => {
                 self.segment.awaited = true;
                 ctx.run_later(after, |actor, ctx| actor.restart_projection::<SegmentWriter>(ctx));
+            }
+            ChildKind::Sync => {
+                self.sync.awaited = true;
+                ctx.run_later(after, |actor, ctx| actor.restart_projection::<SyncActor>(ctx));
             }
             ChildKind::Batch => {
                 self.batch.awaited = true;
