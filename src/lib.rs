@@ -82,8 +82,14 @@ pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVe
 pub use subject::{
     AckReceipt, ControlBus, DataBus, Delivery, DeliveryBatch, DurableError, DurableSubscription, Error, EventStream,
     Events, ExportError, ExportOptions, ExportSummary, Handle, ImportError, ImportFailure, ImportFork, ImportSummary,
-    IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, Sink, Subject,
-    SubjectActor, SubscribeOptions, Subscription, identity,
+    IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, ShareError, Sink,
+    Subject, SubjectActor, SubjectInfo, SubscribeOptions, Subscription, identity,
+};
+
+pub use wire::{
+    endpoint::PeerAddr,
+    id::EndpointId,
+    ticket::{SubjectKind, SubjectSecret, SubjectTicket, TicketError},
 };
 
 /// The README's snippets, compiled and run by the tests.
