@@ -19,11 +19,8 @@ pub struct RawIroh {
 
 impl RawIroh {
     pub fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let (ends, endpoints) = runtime.block_on(async {
             let (here, there) = (bind().await, bind().await);
             let port = there.bound_sockets().iter().find(|addr| addr.is_ipv4()).expect("a socket").port();

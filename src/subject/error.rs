@@ -8,6 +8,7 @@ use crate::{
     actors::{
         bus::{PublishError, SendError},
         keyring::KeyringError,
+        net::NetError,
         storage::StorageError,
     },
     subject::{durable::DurableError, pipeline::PipelineError, shares::ShareError},
@@ -39,6 +40,9 @@ pub enum Error {
     /// A ticket that is none, or cannot be made.
     #[error(transparent)]
     Ticket(#[from] TicketError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] NetError),
     /// An event was not published.
     #[error(transparent)]
     Publish(#[from] PublishError),

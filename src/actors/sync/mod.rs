@@ -8,5 +8,6 @@
 //! time. `docs/protocol.md` is the specification.
 
 pub mod session;
+pub mod turns;
 
 pub use session::{EndReason, Input, Offence, Output, ReadOutcome, Session, StoreOutcome};

@@ -21,8 +21,8 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 pub use doors::Publish;
 pub(crate) use doors::{Grown, HostFollower, Ingest, ShareChanged, Wake};
 use lifecycle::Gone;
-use projections::Projection as _;
 pub(crate) use lifecycle::Lifecycle;
+use projections::Projection as _;
 pub(crate) use stop::{Drain, KillChild, Terminate};
 
 use super::{

@@ -111,11 +111,7 @@ impl Projection for SyncActor {
         &mut supervisor.sync
     }
 
-    fn make(
-        supervisor: &SubjectActor,
-        incarnation: u64,
-        died: WeakRecipient<ChildDied>,
-    ) -> Option<Self> {
+    fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Option<Self> {
         let (core, engine) = (&supervisor.core, &supervisor.engine);
         let source = Source { engine: Arc::downgrade(engine), log: Arc::clone(&supervisor.env.log) };
         let net = engine.network.handle()?;

@@ -14,14 +14,13 @@ use hashbrown::HashMap;
 use tokio::task::AbortHandle;
 
 use super::{
-    driver::Driver,
+    driver::{Driver, Ending},
     hub::Hub,
     replica::Source,
 };
 use crate::{
     actors::{
         net::{NetHandle, PeerInfo, SubjectStream},
-        sync::EndReason,
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
     subject::{core::Core, notice::Notice},
@@ -54,7 +53,7 @@ impl Message for Arrived {
 struct Over {
     id: u64,
     peer: PeerInfo,
-    reason: EndReason,
+    ending: Ending,
     lasted: Duration,
 }
 
@@ -107,7 +106,8 @@ impl SyncActor {
                 return;
             }
         };
-        let secrets: Vec<[u8; 32]> = share.iter().flat_map(|share| &share.secrets).map(|secret| *secret.as_bytes()).collect();
+        let secrets: Vec<[u8; 32]> =
+            share.iter().flat_map(|share| &share.secrets).map(|secret| *secret.as_bytes()).collect();
         if secrets.is_empty() {
             self.net.unshare(self.source.log.id);
             return;
@@ -182,9 +182,9 @@ impl Handler<Arrived> for SyncActor {
         let actor = ctx.address().downgrade();
         let begun = std::time::Instant::now();
         let session = self.net.runtime().spawn(async move {
-            let reason = driver.run(stream).await;
+            let ending = driver.run(stream).await;
             if let Some(actor) = actor.upgrade() {
-                actor.do_send(Over { id, peer, reason, lasted: begun.elapsed() });
+                actor.do_send(Over { id, peer, ending, lasted: begun.elapsed() });
             }
         });
         self.sessions.insert(id, session.abort_handle());
@@ -194,27 +194,25 @@ impl Handler<Arrived> for SyncActor {
 impl Handler<Over> for SyncActor {
     type Result = ();
 
-    fn handle(&mut self, Over { id, peer, reason, lasted }: Over, ctx: &mut Self::Context) {
+    fn handle(&mut self, Over { id, peer, ending, lasted }: Over, ctx: &mut Self::Context) {
         self.sessions.remove(&id);
         if lasted >= LASTING {
             self.wait = FIRST_WAIT;
         }
-        match reason {
-            EndReason::Offence(offence) => {
-                let what = offence.to_string();
+        match ending {
+            Ending::Offence(what) => {
                 if let Some(core) = self.core.upgrade() {
                     let (endpoint, writer) = (peer.endpoint, peer.writer);
                     core.notices.tell(&Notice::PeerCutOff { endpoint, writer, what: what.clone() });
                 }
                 self.net.report_offence(peer.endpoint, what);
             }
-            EndReason::Failed(reason) => {
+            Ending::Failed(reason) => {
                 tracing::warn!(%reason, peer = %peer.endpoint, subject = self.source.log.name, "a session with a peer failed");
                 self.offer_later(ctx);
             }
-            EndReason::Stalled => self.offer_later(ctx),
             // The peer says when there is to be another one, or its connection is gone.
-            _ => {}
+            Ending::Over => {}
         }
     }
 }

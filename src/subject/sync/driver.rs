@@ -33,7 +33,7 @@ use crate::{
     subject::{bell::Bell, core::Core},
     wire::{
         id::Dot,
-        sync::{ByeReason, SyncError, Vector},
+        sync::{ByeReason, SyncError},
     },
 };
 
@@ -56,6 +56,28 @@ struct Links {
     arrived: UnboundedSender<Arrived>,
 }
 
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The peer broke the protocol.
+    Offence(String),
+    /// This side could not go on, or the peer was of no use.
+    Failed(String),
+    /// The stream is gone, or the peer has ended it.
+    Over,
+}
+
+impl From<EndReason> for Ending {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::Offence(offence) => Self::Offence(offence.to_string()),
+            EndReason::Failed(reason) => Self::Failed(reason),
+            EndReason::Stalled => Self::Failed("the peer does not send what it was asked for".to_owned()),
+            EndReason::Bye(_) | EndReason::Closed => Self::Over,
+        }
+    }
+}
+
 /// What happened.
 enum Event {
     Input(Input),
@@ -63,12 +85,12 @@ enum Event {
     Kept(Kept),
     Grown,
     Time,
-    Ended(EndReason),
+    Ended(Ending),
 }
 
 impl Driver {
     /// Runs the session on this stream until it is over, and says why. Dropped, it ends the stream.
-    pub(super) async fn run(mut self, stream: SubjectStream) -> EndReason {
+    pub(super) async fn run(mut self, stream: SubjectStream) -> Ending {
         let SubjectStream { mut reader, send, slot, .. } = stream;
         // Both end with this task, and with its senders.
         let mut tasks = JoinSet::new();
@@ -84,7 +106,7 @@ impl Driver {
 
         let begun = Instant::now();
         let mut session = Session::new(getrandom::u64().unwrap_or(self.id));
-        let mut state = State { links, look: None, wake: None, vector_begun: false, end: None };
+        let mut state = State { links, look: None, wake: None, end: None };
         let mut out = Vec::new();
         let (mut heard, mut cuts) = (self.bell.rings(), self.source.log.cuts());
         session.handle(begun.elapsed(), Input::Start, &mut out);
@@ -94,14 +116,14 @@ impl Driver {
             }
             self.hub.note_status(self.id, session.status());
             if let Some(reason) = state.end.take() {
-                break reason;
+                break Ending::from(reason);
             }
             let due = state.wake.and_then(|wake| begun.checked_add(wake));
             let event = tokio::select! {
                 message = reader.next(), if session.wants_input() => match message {
                     Ok(Some(message)) => Event::Input(Input::Received(message)),
                     Ok(None) => Event::Input(Input::Closed),
-                    Err(error) if error.is_offence() => Event::Ended(EndReason::Failed(error.to_string())),
+                    Err(error) if error.is_offence() => Event::Ended(Ending::Offence(error.to_string())),
                     Err(_) => Event::Input(Input::Closed),
                 },
                 Some(done) = lane_done.recv() => match done {
@@ -109,7 +131,7 @@ impl Driver {
                     Done::Chunk(chunk) => Event::Input(Input::Read(ReadOutcome::Chunk(chunk))),
                     Done::End(summary) => Event::Input(Input::Read(ReadOutcome::End(summary))),
                     Done::Closed => Event::Input(Input::Closed),
-                    Done::Failed(error) => Event::Ended(EndReason::Failed(error.to_string())),
+                    Done::Failed(error) => Event::Ended(Ending::Failed(error.to_string())),
                 },
                 Some(kept) = storing_kept.recv() => Event::Kept(kept),
                 Some(told) = self.told.recv() => Event::Input(match told {
@@ -134,9 +156,7 @@ impl Driver {
                     self.hub.note_taken(self.id, taken);
                     Input::Stored(StoreOutcome::Done { new: taken.new, duplicates: taken.known })
                 }
-                Event::Kept(Kept::Failed(IntakeError::Offence(error))) => {
-                    Input::Stored(StoreOutcome::Offence(error))
-                }
+                Event::Kept(Kept::Failed(IntakeError::Offence(error))) => Input::Stored(StoreOutcome::Offence(error)),
                 Event::Kept(Kept::Failed(IntakeError::Doubt { dot, error })) => {
                     // The first time it may be that the author has signed two histories: what both sides have is compared
                     // anew. A peer that is honest does not come to this twice.
@@ -167,9 +187,10 @@ impl Driver {
         };
         // A turn that it held is given back, whatever the reason.
         self.hub.leave(self.id);
-        if !matches!(reason, EndReason::Closed | EndReason::Bye(_)) {
-            let code = if matches!(reason, EndReason::Offence(_)) { ByeReason::Offence } else { ByeReason::Failed };
-            reader.stop(code);
+        match reason {
+            Ending::Offence(_) => reader.stop(ByeReason::Offence),
+            Ending::Failed(_) => reader.stop(ByeReason::Failed),
+            Ending::Over => {}
         }
         drop((state, tasks, slot));
         reason
@@ -183,8 +204,6 @@ struct State {
     look: Option<Arc<Look>>,
     /// When the machine wants to know the time.
     wake: Option<Duration>,
-    /// Whether a part of a version vector has come whose end has not.
-    vector_begun: bool,
     end: Option<EndReason>,
 }
 
@@ -196,10 +215,7 @@ impl State {
             Output::SendVector { push } => self.job(Job::SendVector { push }),
             Output::SendForks => self.job(Job::SendForks),
             Output::Read => self.job(Job::Read),
-            Output::PeerHas(Vector { entries, more, .. }) => {
-                let first = !std::mem::replace(&mut self.vector_begun, more);
-                self.job(Job::PeerHas { entries, first });
-            }
+            Output::PeerHas { entries, first } => self.job(Job::PeerHas { entries, first }),
             Output::PeerHasLook => {
                 if let Some(look) = &self.look {
                     self.job(Job::PeerHasLook(Arc::clone(look)));

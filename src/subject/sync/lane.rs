@@ -14,7 +14,7 @@ use super::{
     replica::{Look, Source},
 };
 use crate::{
-    actors::{net::framed::write_message, storage::StorageError, sync::session::limits::MAX_FORKS_SENT},
+    actors::{net::write_message, storage::StorageError, sync::session::limits::MAX_FORKS_SENT},
     wire::{
         id::XaeroID,
         sync::{Events, Message, Summary, Vector, VectorEntry, message::MAX_VECTOR_ENTRIES},
@@ -25,17 +25,24 @@ use crate::{
 pub(super) enum Job {
     Look,
     Send(Message),
-    SendVector { push: bool },
+    SendVector {
+        push: bool,
+    },
     SendForks,
     Read,
     /// The peer says what it has: from the beginning where `first`.
-    PeerHas { entries: Vec<VectorEntry>, first: bool },
+    PeerHas {
+        entries: Vec<VectorEntry>,
+        first: bool,
+    },
     /// The peer has what was here then.
     PeerHasLook(Arc<Look>),
     /// The peer has sent these.
     PeerSent(Vec<(XaeroID, u64)>),
     /// What counts, or what is signed, may have changed.
-    Reconsider { always: bool },
+    Reconsider {
+        always: bool,
+    },
 }
 
 /// What the lane has done.

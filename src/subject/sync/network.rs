@@ -81,7 +81,6 @@ impl Engine {
         state.handle = Some(handle.clone());
         let running: Vec<_> = state.running.values().filter_map(WeakAddr::upgrade).collect();
         drop(state);
-        self.shares.set_own_addr(Some(handle.addr()));
         for supervisor in running {
             supervisor.do_send(ShareChanged);
         }
