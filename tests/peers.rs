@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use xaeroflux::{NetworkConfig, prelude::*};
+use xaeroflux::{NetworkConfig, SubjectTicket, prelude::*};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
