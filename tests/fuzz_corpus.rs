@@ -6,10 +6,10 @@
 #[path = "../fuzz/checks/mod.rs"]
 mod checks;
 
-use std::{fs, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use xaeroflux::{
-    ExportOptions, Node, XaeroEvent,
+    EndpointId, ExportOptions, Node, PeerAddr, SubjectId, SubjectSecret, SubjectTicket, XaeroEvent,
     event::CRDT_SET_ADD,
     wire::{fork::ForkEvidence, head::SignedHead, key_file, proof::EventProof, sign::SecretIdentity},
 };
@@ -102,6 +102,15 @@ fn segments() {
 }
 
 #[test]
+fn tickets() {
+    run("ticket", checks::ticket::check);
+    for (name, bytes) in seeds("ticket") {
+        let read = str::from_utf8(&bytes).ok().map(str::parse::<SubjectTicket>);
+        assert_eq!(read.is_some_and(|read| read.is_ok()), name.starts_with("good"), "{name}");
+    }
+}
+
+#[test]
 fn exports() {
     run("export", checks::export::check);
     for (name, bytes) in seeds("export") {
@@ -125,6 +134,21 @@ fn exported() -> Vec<u8> {
     bundle
 }
 
+/// A ticket of an owned subject, with two peers.
+fn ticket() -> Vec<u8> {
+    let peer = |n: u8| PeerAddr {
+        addrs: vec![
+            SocketAddr::from(([192, 0, 2, n], 4433)),
+            SocketAddr::from(([0x2001_u16, 0xDB8, 0, 0, 0, 0, 0, 1], 9)),
+        ],
+        relay: Some("https://relay.example./".to_owned()),
+        ..PeerAddr::new(EndpointId::from([n; 32]))
+    };
+    let secret = SubjectSecret::from([7; 32]);
+    let ticket = SubjectTicket::owned(SubjectId::from([9; 32]), "board", secret, &[peer(1), peer(2)]);
+    ticket.unwrap().to_string().into_bytes()
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -140,6 +164,7 @@ fn write_seeds(target: &str, dir: &std::path::Path) {
         "event_proof" => fixture("proof/event.xprf"),
         "segment" => fixture("segments/good.seg"),
         "export" => exported(),
+        "ticket" => ticket(),
         _ => fixture("proof/fork.xfrk"),
     };
     fs::create_dir_all(dir).unwrap();

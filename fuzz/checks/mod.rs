@@ -13,6 +13,7 @@ pub mod key_file;
 pub mod public_key;
 pub mod segment;
 pub mod signed_head;
+pub mod ticket;
 
 use xaeroflux::wire::key::PublicKey;
 

@@ -125,6 +125,13 @@ impl Shares {
         self.known().by_id.values().cloned().collect()
     }
 
+    /// The name that the subject has here, also where its row is damaged and its events tell the name.
+    pub(crate) fn name_of(&self, id: SubjectId) -> Option<String> {
+        let known = self.known();
+        let alias = || known.aliases.iter().find(|(_, holder)| **holder == id).map(|(alias, _)| alias.clone());
+        known.by_id.get(&id).map(|share| share.name.clone()).or_else(alias)
+    }
+
     /// What a name stands for, as far as the rows that are whole tell.
     fn named(&self, name: &str) -> SubjectId {
         self.known().aliases.get(name).copied().unwrap_or_else(|| open_subject_id(name))
@@ -155,6 +162,8 @@ impl Known {
     fn insert(&mut self, share: Arc<Share>) {
         self.damaged.remove(share.subject.as_bytes().as_slice());
         if share.kind == SubjectKind::Owned {
+            // One name for a subject: two would have two handles that know nothing of each other.
+            self.aliases.retain(|_, id| *id != share.subject);
             self.aliases.insert(share.name.clone(), share.subject);
         }
         self.by_id.insert(share.subject, share);
@@ -310,3 +319,6 @@ fn name_of(txn: &impl Reads, id: &[u8]) -> Result<Option<String>, StorageError> 
     let name = row.strip_prefix(id).and_then(|name| str::from_utf8(name).ok());
     Ok(name.map(str::to_owned))
 }
+
+#[cfg(test)]
+mod tests;

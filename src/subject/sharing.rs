@@ -153,8 +153,7 @@ impl Node {
     /// [`join_as`](Self::join_as). Where the data directory cannot be written.
     pub fn join(&self, ticket: &SubjectTicket) -> Result<Subject, Error> {
         // It may have been joined under another name.
-        let known = self.engine().share(ticket.subject()).ok().flatten();
-        let alias = known.map_or_else(|| ticket.name().to_owned(), |share| share.name.clone());
+        let alias = self.engine().shares.name_of(ticket.subject()).unwrap_or_else(|| ticket.name().to_owned());
         self.join_as(ticket, &alias)
     }
 
@@ -172,8 +171,10 @@ impl Node {
         let own = engine.endpoint_id()?;
         engine.change_or_mend(id, |known| {
             self.must_be_unused(alias, id)?;
+            if let Some(other) = engine.shares.name_of(id).filter(|name| name != alias) {
+                return Err(ShareError::KnownAs { alias: other }.into());
+            }
             let mut share = match known {
-                Some(share) if share.name != alias => return Err(ShareError::KnownAs { alias: share.name }.into()),
                 Some(share) => share,
                 None => Share { kind: ticket.kind(), ..unshared(id, alias) },
             };
