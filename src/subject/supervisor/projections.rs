@@ -127,12 +127,14 @@ impl Projection for SyncActor {
         let (engine, id) = (&supervisor.engine, supervisor.env.log.id);
         // A damaged share is told of by the child.
         let is_shared = engine.share(id).map_or(true, |share| share.is_some_and(|share| !share.secrets.is_empty()));
-        let is_wanted = supervisor.sync.address.is_some() || (is_shared && engine.network.handle().is_some());
-        if !supervisor.sync.awaited
-            && is_wanted
-            && let Some(child) = supervisor.projection::<Self>(ctx)
-        {
-            child.do_send(Offer);
+        if supervisor.sync.awaited {
+            return;
+        }
+        match &supervisor.sync.address {
+            Some(child) => child.do_send(Offer),
+            // It offers the subject when it starts.
+            None if is_shared && engine.network.handle().is_some() => drop(supervisor.projection::<Self>(ctx)),
+            None => {}
         }
     }
 }

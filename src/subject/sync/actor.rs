@@ -24,6 +24,7 @@ use crate::{
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
     subject::{core::Core, notice::Notice},
+    wire::ticket::SubjectSecret,
 };
 
 /// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
@@ -68,6 +69,8 @@ pub(crate) struct SyncActor {
     net: NetHandle,
     hub: Arc<Hub>,
     sessions: HashMap<u64, AbortHandle>,
+    /// The secrets under which the subject was offered.
+    secrets: Vec<SubjectSecret>,
     /// The wait before the next offer, while sessions fail in a row.
     wait: Duration,
     /// Whether an offer is on its way.
@@ -91,13 +94,14 @@ impl SyncActor {
             net,
             hub,
             sessions: HashMap::new(),
+            secrets: Vec::new(),
             wait: FIRST_WAIT,
             offering: false,
             _watch: watch,
         }
     }
 
-    fn offer(&self, ctx: &Context<Self>) {
+    fn offer(&mut self, ctx: &Context<Self>) {
         let Some(engine) = self.source.engine.upgrade() else { return };
         let share = match engine.share(self.source.log.id) {
             Ok(share) => share,
@@ -106,9 +110,13 @@ impl SyncActor {
                 return;
             }
         };
-        let secrets: Vec<[u8; 32]> =
-            share.iter().flat_map(|share| &share.secrets).map(|secret| *secret.as_bytes()).collect();
-        if secrets.is_empty() {
+        let secrets: Vec<SubjectSecret> = share.iter().flat_map(|share| &share.secrets).cloned().collect();
+        // Who knew a secret that is no longer in use is not served any more, unless it knows another.
+        if self.secrets.iter().any(|secret| !secrets.contains(secret)) {
+            self.end_sessions();
+        }
+        self.secrets = secrets;
+        if self.secrets.is_empty() {
             self.net.unshare(self.source.log.id);
             return;
         }
@@ -124,7 +132,15 @@ impl SyncActor {
                 actor.do_send(Arrived(stream));
             }
         };
+        let secrets = self.secrets.iter().map(|secret| *secret.as_bytes()).collect();
         self.net.share(self.source.log.id, secrets, Box::new(sink));
+    }
+
+    fn end_sessions(&mut self) {
+        for (_, session) in self.sessions.drain() {
+            session.abort();
+        }
+        self.hub.clear();
     }
 
     /// Offers the subject again, after a wait that grows while sessions fail.
@@ -148,10 +164,7 @@ impl Actor for SyncActor {
 impl Drop for SyncActor {
     fn drop(&mut self) {
         self.net.unshare(self.source.log.id);
-        for session in self.sessions.values() {
-            session.abort();
-        }
-        self.hub.clear();
+        self.end_sessions();
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use hashbrown::HashMap;
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     task::JoinSet,
@@ -32,7 +33,7 @@ use crate::{
     },
     subject::{bell::Bell, core::Core},
     wire::{
-        id::Dot,
+        id::{Dot, XaeroID},
         sync::{ByeReason, SyncError},
     },
 };
@@ -106,7 +107,8 @@ impl Driver {
 
         let begun = Instant::now();
         let mut session = Session::new(getrandom::u64().unwrap_or(self.id));
-        let mut state = State { links, look: None, wake: None, end: None };
+        let mut state =
+            State { links, look: None, sent: HashMap::new(), reconsider: Reconsider::No, wake: None, end: None };
         let mut out = Vec::new();
         let (mut heard, mut cuts) = (self.bell.rings(), self.source.log.cuts());
         session.handle(begun.elapsed(), Input::Start, &mut out);
@@ -150,9 +152,7 @@ impl Driver {
                     Input::Looked(summary)
                 }
                 Event::Kept(Kept::Done { taken, sent }) => {
-                    if !sent.is_empty() {
-                        state.job(Job::PeerSent(sent));
-                    }
+                    state.peer_sent(sent);
                     self.hub.note_taken(self.id, taken);
                     Input::Stored(StoreOutcome::Done { new: taken.new, duplicates: taken.known })
                 }
@@ -174,7 +174,8 @@ impl Driver {
                     let now_cuts = self.source.log.cuts();
                     let cuts_changed = now_cuts != cuts;
                     cuts = now_cuts;
-                    state.job(Job::Reconsider { always: cuts_changed });
+                    state.reconsider =
+                        state.reconsider.max(if cuts_changed { Reconsider::All } else { Reconsider::Blocked });
                     Input::Grown { cuts_changed }
                 }
                 Event::Time => {
@@ -202,19 +203,57 @@ struct State {
     links: Links,
     /// What was here when it was last looked.
     look: Option<Arc<Look>>,
+    /// What the peer has sent since the lane was last told. What grows while a peer takes nothing is kept here, once for each
+    /// author.
+    sent: HashMap<XaeroID, u64>,
+    /// Whether the lane is to look again at what it passed over.
+    reconsider: Reconsider,
     /// When the machine wants to know the time.
     wake: Option<Duration>,
     end: Option<EndReason>,
 }
 
+/// What is to be looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reconsider {
+    /// Nothing.
+    No,
+    /// What was passed over because nothing showed whose it was.
+    Blocked,
+    /// All: what counts has changed.
+    All,
+}
+
 impl State {
+    fn peer_sent(&mut self, sent: Vec<(XaeroID, u64)>) {
+        for (author, length) in sent {
+            let known = self.sent.entry(author).or_insert(0);
+            *known = length.max(*known);
+        }
+    }
+
+    /// Tells the lane what has come up since it was last told.
+    fn brief(&mut self) {
+        if !self.sent.is_empty() {
+            let sent = std::mem::take(&mut self.sent).into_iter().collect();
+            self.job(Job::PeerSent(sent));
+        }
+        match std::mem::replace(&mut self.reconsider, Reconsider::No) {
+            Reconsider::No => {}
+            which => self.job(Job::Reconsider { always: which == Reconsider::All }),
+        }
+    }
+
     fn carry_out(&mut self, output: Output, hub: &Hub, id: u64) {
         match output {
             Output::Look => self.job(Job::Look),
             Output::Send(message) => self.job(Job::Send(message)),
             Output::SendVector { push } => self.job(Job::SendVector { push }),
             Output::SendForks => self.job(Job::SendForks),
-            Output::Read => self.job(Job::Read),
+            Output::Read => {
+                self.brief();
+                self.job(Job::Read);
+            }
             Output::PeerHas { entries, first } => self.job(Job::PeerHas { entries, first }),
             Output::PeerHasLook => {
                 if let Some(look) = &self.look {

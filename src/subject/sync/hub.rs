@@ -89,11 +89,18 @@ impl Hub {
     }
 
     pub(super) fn ask_turn(&self, id: u64) {
-        self.lock().change(|turns, wishes| turns.ask(id, wishes));
+        let mut state = self.lock();
+        // One that was ended by force may not have noticed yet, and must not get a turn that it never gives back.
+        if state.sessions.contains_key(&id) {
+            state.change(|turns, wishes| turns.ask(id, wishes));
+        }
     }
 
     pub(super) fn return_turn(&self, id: u64) {
-        self.lock().change(|turns, wishes| turns.give_back(id, wishes));
+        let mut state = self.lock();
+        if state.sessions.contains_key(&id) {
+            state.change(|turns, wishes| turns.give_back(id, wishes));
+        }
     }
 
     pub(super) fn note_status(&self, id: u64, status: Status) {
@@ -104,10 +111,9 @@ impl Hub {
 
     pub(super) fn note_taken(&self, id: u64, taken: Taken) {
         let mut state = self.lock();
-        if let Some(entry) = state.sessions.get_mut(&id) {
-            entry.standing.new += taken.new;
-            entry.standing.known += taken.known;
-        }
+        let Some(entry) = state.sessions.get_mut(&id) else { return };
+        entry.standing.new += taken.new;
+        entry.standing.known += taken.known;
         state.change(|turns, wishes| turns.brought(id, taken.new, taken.known, wishes));
     }
 
