@@ -10,7 +10,13 @@
 //! else it is an argument. So tests and the simulation run hundreds of nodes in virtual time with the same trace every
 //! time. `docs/protocol.md` is the specification.
 
+pub mod pace;
 pub mod peers;
 pub mod session;
+pub mod turns;
+
+#[cfg(test)]
+mod simulation;
 
 pub use session::{EndReason, Input, Offence, Output, ReadOutcome, Session, StoreOutcome};
+pub use turns::{Turns, Wish};

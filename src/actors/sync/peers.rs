@@ -121,10 +121,7 @@ impl<K: Ord + Copy> Peers<K> {
     #[must_use]
     pub fn want(&mut self, peer: K) -> bool {
         let entry = self.entry(peer);
-        if let Some(entry) = &mut *entry {
-            entry.is_wanted = true;
-        }
-        entry.is_some()
+        entry.map(|entry| entry.is_wanted = true).is_some()
     }
 
     /// From now on this peer is not dialed any more. A connection that there is stays.
@@ -234,8 +231,13 @@ impl<K: Ord + Copy> Peers<K> {
         offender.offences = offender.offences.saturating_add(1);
         let ban = FIRST_BAN.saturating_mul(growth).min(LONGEST_BAN);
         offender.banned_until = offender.banned_until.max(now.saturating_add(ban));
-        let end = reason.floor_char_boundary(MAX_OFFENCE_TEXT);
-        offender.reason = reason.get(..end).unwrap_or_default().to_owned();
+        offender.reason.clear();
+        for character in reason.chars() {
+            if offender.reason.len() + character.len_utf8() > MAX_OFFENCE_TEXT {
+                break;
+            }
+            offender.reason.push(character);
+        }
         offender.banned_until
     }
 
@@ -337,7 +339,7 @@ mod tests {
 
     #[test]
     fn both_ends_keep_the_same_of_two_connections_in_either_order() {
-        for order in [[5, 9], [9, 5]] {
+        for order in [[5_u8, 9], [9, 5]] {
             for (me, peer) in [(5, 9), (9, 5)] {
                 let mut peers = Peers::new(me);
                 for dialer in order {

@@ -22,10 +22,7 @@ enum Asked {
     #[default]
     No,
     /// A part of it has come.
-    Partly {
-        last: XaeroID,
-        authors: usize,
-    },
+    Partly { last: XaeroID, authors: usize },
     /// It is being answered.
     Whole,
 }
