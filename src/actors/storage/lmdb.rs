@@ -56,10 +56,12 @@ pub(crate) enum Table {
     Cuts,
     /// Subject number, hash of the subscription's name → how far it has been acknowledged.
     Cursors,
+    /// Subject number, author → what of the author's log past its cut was published again, and where it is now.
+    Republished,
 }
 
 /// The tables with their names, in the order of the enum.
-pub(crate) const TABLES: [(Table, &str); 15] = [
+pub(crate) const TABLES: [(Table, &str); 16] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),
@@ -75,6 +77,7 @@ pub(crate) const TABLES: [(Table, &str); 15] = [
     (Table::Writers, "writers"),
     (Table::Cuts, "cuts"),
     (Table::Cursors, "cursors"),
+    (Table::Republished, "republished"),
 ];
 
 /// An open environment.
