@@ -69,7 +69,7 @@ pub mod event {
 
 pub use actors::{
     bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
-    committer::{IngestOutcome, IngestRefusal},
+    committer::{Explanation, IngestOutcome, IngestRefusal},
     keyring::{KeyringError, Succession},
     net::{NetError, NetworkConfig, PeerStatus},
     storage::StorageError,

@@ -59,6 +59,8 @@ pub enum Command {
     State(StateArgs),
     /// Write the proof that an event is in its author's signed log to standard output
     Prove(ProveArgs),
+    /// Say what became of an event: in the log, waiting and for what, refused and why, or superseded
+    Explain(ExplainArgs),
     /// Check a proof with nothing but its author's public key, and print what it proves
     CheckProof(CheckProofArgs),
     /// Write a subject, with all that shows whose events they are, to standard output
@@ -136,6 +138,19 @@ pub struct ReplayArgs {
 /// Arguments of `prove`.
 #[derive(Debug, Args)]
 pub struct ProveArgs {
+    /// The subject's name
+    pub subject: String,
+
+    /// The event's author: the identifier in hexadecimal, as receipts have it, or the name of a local identity
+    pub author: String,
+
+    /// The event's sequence number, as receipts have it
+    pub seq: u64,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
     /// The subject's name
     pub subject: String,
 

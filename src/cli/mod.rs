@@ -8,12 +8,13 @@
 //! * [`exit`] is how it can end.
 //! * [`output`] is standard output, [`text`] how payloads are shown on it, [`log`] and [`signals`] the rest of the outside
 //!   world.
-//! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`prove`],
+//! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`prove`], [`explain`],
 //!   [`export`], [`import`] (with [`progress`], their bar), [`verify`] and [`demo`] are the subcommands.
 
 mod args;
 mod demo;
 mod exit;
+mod explain;
 mod export;
 mod follow;
 mod id;
@@ -71,6 +72,7 @@ fn run(Cli { global, command }: Cli) -> Result<Exit, Failure> {
         Command::Replay(args) => replay::run(&global, &args, &mut output),
         Command::State(args) => state::run(&global, &args, &mut output),
         Command::Prove(args) => prove::prove(&global, &args),
+        Command::Explain(args) => explain::run(&global, &args, &mut output),
         Command::CheckProof(args) => prove::check(&args, &mut output),
         Command::Export(args) => export::run(&global, &args),
         Command::Import(args) => import::run(&global, &args, &mut output),

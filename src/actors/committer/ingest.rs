@@ -123,14 +123,14 @@ pub enum IngestRefusal {
 }
 
 /// The fields of a frame that decide what becomes of it, out of the frame's borrow.
-struct Arrival {
+pub(super) struct Arrival {
     dot: Dot,
-    clock: Clock,
+    pub(super) clock: Clock,
     deps: SmallVec<[Dot; 4]>,
 }
 
 impl Arrival {
-    fn of(record: &RecordView<'_>) -> Self {
+    pub(super) fn of(record: &RecordView<'_>) -> Self {
         Self { dot: record.dot(), clock: record.clock(), deps: record.deps().collect() }
     }
 
@@ -146,7 +146,7 @@ impl Arrival {
     }
 
     /// What it must wait for, if anything.
-    fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
+    pub(super) fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
         // An author's log has no gaps, not even where it counts no more: its tree and its index go by the numbers.
         let previous = self.previous().filter(|previous| !head.has(*previous));
         if let Some(missing) = previous.or_else(|| self.deps.iter().find_map(|dep| head.missing(*dep))) {
@@ -158,8 +158,25 @@ impl Arrival {
 }
 
 impl LogWriter {
-    /// Takes one frame.
+    /// Takes one frame, and remembers why where it is not taken.
     pub(crate) fn ingest(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        log: &SubjectLog,
+        (frame, known_id): (&[u8], Option<EventId>),
+        is_verified: bool,
+        now_ms: u64,
+    ) -> Result<IngestOutcome, StorageError> {
+        let outcome = self.take_in(txn, log, (frame, known_id), is_verified, now_ms)?;
+        if let IngestOutcome::Refused(why) = &outcome
+            && let Ok((record, _)) = archive::open(frame)
+        {
+            self.refusals.note(log.id, record.dot(), why);
+        }
+        Ok(outcome)
+    }
+
+    fn take_in(
         &mut self,
         txn: &mut WriteTxn<'_>,
         log: &SubjectLog,
@@ -340,6 +357,7 @@ impl LogWriter {
         }
         if let Some(cause) = wrong_clock {
             tracing::warn!(%dot, %cause, "refused an event that waited: its clock is not above that of its cause");
+            self.refusals.note(id, dot, &IngestRefusal::ClockBelowCause { dot, cause });
             return Ok(false);
         }
         self.touch_known(id);

@@ -345,6 +345,7 @@ impl Verification<'_> {
         rows.snapshots()?;
         rows.cursors()?;
         rows.shares()?;
+        rows.republished()?;
         self.keys.extend(rows.writers()?);
         rows.cuts(&self.keys)?;
         let head_rows = rows.all(Table::Heads)?;

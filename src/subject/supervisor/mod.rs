@@ -38,7 +38,7 @@ use crate::actors::{
     fault::fault_point,
     mmr::actor::MmrActor,
     segment::actor::SegmentWriter,
-    storage::{StorageError, cuts::Cuts},
+    storage::{StorageError, cuts::Cuts, open::Healed},
     supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
     watch::{ChildDied, ChildKind},
 };
@@ -201,7 +201,7 @@ impl SubjectActor {
         self.core.notices.tell(&Notice::ChildRestarted { child: ChildKind::Batch, replayed: 0 });
     }
 
-    /// Tells of authors whose logs end since the last look.
+    /// Tells of authors whose logs end since the last look, and of those of this node who go on under another key.
     fn announce_cuts(&mut self) {
         let cuts = self.env.log.cuts();
         for (author, last_valid) in cuts.iter() {
@@ -211,6 +211,9 @@ impl SubjectActor {
             }
         }
         self.cuts = cuts;
+        for Healed { old, new, last_valid, events } in self.env.log.take_healed() {
+            self.core.notices.tell(&Notice::Healed { old, new, last_valid, events });
+        }
     }
 
     fn now(&self) -> Duration {
@@ -285,6 +288,8 @@ impl Actor for SubjectActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // A log may have been healed before the subject ran.
+        self.announce_cuts();
         // What they had not come to when the log was last in use: nobody may publish, and a proof be asked for all the same.
         self.advance_projections(ctx);
         self.engine.network.runs(self.env.log.id, &ctx.address());
