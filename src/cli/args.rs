@@ -1,12 +1,16 @@
 //! What can be asked on the command line.
 
-use std::{ffi::OsString, ops::Bound, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, ops::Bound, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::TypedValueParser as _};
 use serde::Serialize;
 use xaeroflux::wire::name;
 
-use super::{exit::Failure, kind::Kind};
+use super::{
+    exit::Failure,
+    kind::Kind,
+    peer::{Peer, listen_address},
+};
 
 /// Durable, conflict-free event streams for offline-first collaborative applications.
 #[derive(Debug, Parser)]
@@ -30,7 +34,8 @@ pub struct Global {
         value_parser = clap::builder::OsStringValueParser::new().try_map(directory))]
     pub data_dir: Option<PathBuf>,
 
-    /// Most that the data file can grow to, in bytes or with a suffix K, M, G or T (of 1024) [default: 64G]
+    /// Most that the data file can grow to, in bytes or with a suffix K, M, G or T (of 1024); beside a running `serve` its
+    /// own counts [default: 64G]
     #[arg(long, global = true, value_name = "BYTES", value_parser = bytes)]
     pub map_size: Option<u64>,
 
@@ -49,6 +54,9 @@ pub struct Global {
 pub enum Command {
     /// Show the main job: three people, concurrent edits, crashes in the middle, one resolved state
     Demo,
+    /// Run a node until a signal ends it: every subject of the data directory, for peers and for all other commands, which
+    /// use it through a socket in the directory instead of opening that
+    Serve(ServeArgs),
     /// List the identities of the data directory, make one, or print a public key
     Id(IdArgs),
     /// Publish one event for each line of standard input, and print a receipt for each once it is on disk
@@ -67,6 +75,35 @@ pub enum Command {
     Import(ImportArgs),
     /// Look at every byte of the data directory that matters, beside a running node too, and change nothing
     Verify(VerifyArgs),
+}
+
+impl Command {
+    /// Whether a node that serves the data directory does it, where there is one. The others need no node of their own, or
+    /// are one.
+    pub const fn is_served(&self) -> bool {
+        match self {
+            Self::Demo | Self::Serve(_) | Self::CheckProof(_) | Self::Verify(_) => false,
+            Self::Id(_)
+            | Self::Publish(_)
+            | Self::Replay(_)
+            | Self::State(_)
+            | Self::Prove(_)
+            | Self::Export(_)
+            | Self::Import(_) => true,
+        }
+    }
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// An address to listen on for peers; may be given several times
+    #[arg(long, value_name = "IP:PORT", value_parser = listen_address)]
+    pub listen: Vec<SocketAddr>,
+
+    /// A peer to connect to, by its endpoint id and where it may be reached; may be given several times
+    #[arg(long, value_name = "ENDPOINT_ID[@IP:PORT]")]
+    pub peer: Vec<Peer>,
 }
 
 /// Arguments of `id`.

@@ -1,10 +1,11 @@
 //! Nodes: one data directory, its identities, its subjects.
 //!
 //! * `builder` is how a node is to be; `shared` what its handles share, open or not.
-//! * `default` is the node of a process that names none.
+//! * `default` is the node of a process that names none; `list` finds the subjects of a directory.
 
 mod builder;
 pub(super) mod default;
+mod list;
 mod shared;
 
 use std::{
