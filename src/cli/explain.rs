@@ -4,10 +4,11 @@ use serde::Serialize;
 use xaeroflux::Explanation;
 
 use super::{
-    args::{self, ExplainArgs, Global},
+    args::{self, ExplainArgs},
     exit::{Exit, Failure},
     id,
     output::Output,
+    place::Place,
 };
 
 /// An explanation as it is printed.
@@ -45,9 +46,9 @@ struct More {
 }
 
 /// Prints what is known of the event.
-pub fn run(global: &Global, args: &ExplainArgs, output: &mut Output) -> Result<Exit, Failure> {
+pub fn run(place: &Place<'_>, args: &ExplainArgs, output: &mut Output) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
-    let node = super::open(global)?;
+    let node = place.open()?;
     let author = id::author(&node, &args.author)?;
     let explanation = node.subject(args.subject.clone()).explain(author, args.seq)?;
     let (is, more) = parts(&explanation);
