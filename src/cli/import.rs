@@ -45,11 +45,7 @@ struct Fork {
 }
 
 /// Imports a file, or standard input.
-pub fn run(
-    place: &Place<'_>,
-    args: &ImportArgs,
-    Streams { output, console }: &mut Streams,
-) -> Result<Exit, Failure> {
+pub fn run(place: &Place<'_>, args: &ImportArgs, Streams { output, console }: &mut Streams) -> Result<Exit, Failure> {
     let input: Box<dyn Read> = if args.file == Path::new("-") {
         if console.is_input_terminal() {
             return Err(Failure::usage(

@@ -71,7 +71,8 @@ mod tests {
             assert_eq!(peer.address.is_some(), text.contains('@'));
         }
         let short = &id[1..];
-        let bad = ["", "@", short, &format!("{id}0"), &format!("{id}@"), &format!("{id}@host:1"), &format!("{id}@10.0.0.1")];
+        let bad =
+            ["", "@", short, &format!("{id}0"), &format!("{id}@"), &format!("{id}@host:1"), &format!("{id}@10.0.0.1")];
         for bad in bad.into_iter().chain([&*format!("{id}@10.0.0.1:0"), &*format!("{id}@0.0.0.0:4433")]) {
             assert!(bad.parse::<Peer>().is_err(), "{bad:?}");
         }

@@ -59,11 +59,7 @@ enum Read {
 }
 
 /// Publishes the lines of standard input.
-pub fn run(
-    place: &Place<'_>,
-    args: PublishArgs,
-    Streams { output, console }: &mut Streams,
-) -> Result<Exit, Failure> {
+pub fn run(place: &Place<'_>, args: PublishArgs, Streams { output, console }: &mut Streams) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
     let node = place.open()?;
     let author = args.author.as_deref().map(|name| id::existing(&node, name)).transpose()?;

@@ -42,7 +42,9 @@ pub fn run(socket: UnixStream) -> Result<ExitCode, Failure> {
     let hello = Hello::own()
         .map_err(|error| Failure::new(Exit::Failed, format_args!("the working directory cannot be found: {error}")))?;
     let hello = hello.encode().ok_or_else(|| {
-        Failure::usage(format_args!("the arguments are too long for `xaeroflux serve`, which takes {FRAME_BYTES} bytes"))
+        Failure::usage(format_args!(
+            "the arguments are too long for `xaeroflux serve`, which takes {FRAME_BYTES} bytes"
+        ))
     })?;
     let client = Client { sending: Arc::new(Sending { socket, lock: Mutex::default() }) };
     // Where the node has refused us already, it says why.
@@ -81,13 +83,16 @@ impl Client {
             Ok(Some((Kind::Welcome, _))) => {}
             Ok(Some((Kind::Refused, why))) => return Err(busy(String::from_utf8_lossy(&why))),
             Ok(_) => return Err(busy("`xaeroflux serve` was asked to end; its directory will be free in a moment")),
-            Err(error) => return Err(busy(format_args!("`xaeroflux serve` has the directory and does not answer: {error}"))),
+            Err(error) => {
+                return Err(busy(format_args!("`xaeroflux serve` has the directory and does not answer: {error}")));
+            }
         }
         self.sending.socket.set_read_timeout(None).map_err(|error| lost(&error))?;
         let mut output = Output { sending: &self.sending, failed: false, unsaid: 0 };
         let mut wants = None;
         loop {
-            let (kind, bytes) = frame::read(&mut from).map_err(|error| lost(&error))?.ok_or_else(|| lost(&"it ended"))?;
+            let (kind, bytes) =
+                frame::read(&mut from).map_err(|error| lost(&error))?.ok_or_else(|| lost(&"it ended"))?;
             match kind {
                 Kind::Output => output.write(&bytes),
                 // That nobody listens there is no reason to end.
@@ -190,6 +195,8 @@ fn busy(why: impl std::fmt::Display) -> Failure {
 fn lost(why: &dyn std::fmt::Display) -> Failure {
     Failure::new(
         Exit::Failed,
-        format_args!("the connection to `xaeroflux serve` was lost ({why}): what has no receipt may or may not be stored"),
+        format_args!(
+            "the connection to `xaeroflux serve` was lost ({why}): what has no receipt may or may not be stored"
+        ),
     )
 }

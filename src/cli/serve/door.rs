@@ -51,10 +51,8 @@ impl Door<'_> {
     pub fn keep(&self) -> Result<(), Failure> {
         self.woken.set_read_timeout(Some(PAUSE)).map_err(|error| broken(&error))?;
         while !self.interrupt.is_set() {
-            let mut asked = [
-                PollFd::new(self.socket.listener(), PollFlags::IN),
-                PollFd::new(self.woken, PollFlags::IN),
-            ];
+            let mut asked =
+                [PollFd::new(self.socket.listener(), PollFlags::IN), PollFd::new(self.woken, PollFlags::IN)];
             match poll(&mut asked, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(broken(&error.into())),
@@ -79,7 +77,8 @@ impl Door<'_> {
         }
         let link = Arc::new(Link::new(socket));
         let Some(slot) = self.clients.enter(&link) else {
-            let why = format!("{MAX_CLIENTS} commands use the node already, which is as many as it takes: wait for one");
+            let why =
+                format!("{MAX_CLIENTS} commands use the node already, which is as many as it takes: wait for one");
             return link.send(Kind::Refused, why.as_bytes());
         };
         let session = Session { link: Arc::clone(&link), served: Arc::clone(self.served), slot };

@@ -68,7 +68,8 @@ pub fn run(global: &Global, args: &ServeArgs, Streams { output, console }: &mut 
         tell(output.json(&ready).and_then(|()| output.flush()))?;
     }
     let clients = Arc::new(Clients::default());
-    let ended = Door { socket: &socket, woken: &woken, interrupt: &interrupt, clients: &clients, served: &served }.keep();
+    let ended =
+        Door { socket: &socket, woken: &woken, interrupt: &interrupt, clients: &clients, served: &served }.keep();
     // From here on commands find no socket, and are told that the directory is in use until it is free.
     drop(socket);
     clients.end();

@@ -92,7 +92,10 @@ fn converse(link: &Arc<Link>, served: &Served, (hello, cli): (Hello, Cli)) {
     // A command that panics takes neither the node nor the other clients with it.
     let ended = catch_unwind(AssertUnwindSafe(|| execute(&global, &place, command, &mut streams)));
     let ended = ended.unwrap_or_else(|_| {
-        Err(Failure::new(Exit::Failed, "the command panicked in `xaeroflux serve`, which says more: report this as a bug"))
+        Err(Failure::new(
+            Exit::Failed,
+            "the command panicked in `xaeroflux serve`, which says more: report this as a bug",
+        ))
     });
     let exit = ended.unwrap_or_else(|failure| {
         streams.console.complain(&failure);

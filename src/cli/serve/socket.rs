@@ -83,8 +83,7 @@ fn listen(directory: &Path) -> io::Result<UnixListener> {
 /// Connects to whoever serves the data directory; `None` where nobody does.
 pub fn connect(data_dir: &Path) -> Option<UnixStream> {
     let directory = data_dir.join(DIRECTORY);
-    let connected =
-        File::open(&directory).and_then(|opened| UnixStream::connect(short_path(&directory, &opened)));
+    let connected = File::open(&directory).and_then(|opened| UnixStream::connect(short_path(&directory, &opened)));
     // Whatever keeps us from it, opening the data directory itself says more about it.
     connected.inspect_err(|error| tracing::debug!(%error, "nobody serves the data directory")).ok()
 }
