@@ -15,6 +15,17 @@ const ID_BYTES: usize = 32;
 impl Node {
     /// The names of all subjects that have an event here, in the order in which they got their first.
     ///
+    /// ```
+    /// use xaeroflux::{Node, XaeroEvent, event::CRDT_SET_ADD};
+    /// let node = Node::ephemeral()?;
+    /// let tags = node.subject("tags");
+    /// let handle = tags.run()?;
+    /// tags.publish(XaeroEvent::new("urgent", CRDT_SET_ADD)).wait()?;
+    /// assert_eq!(node.subjects()?, ["tags"]);
+    /// # drop(handle);
+    /// # Ok::<(), xaeroflux::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Where the data directory cannot be read.
     pub fn subjects(&self) -> Result<Vec<String>, Error> {
