@@ -22,7 +22,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use, \
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use and no `serve` takes the command, \
 4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof or an import does not hold, \
 9 verified and damaged, 130 interrupted.";
 

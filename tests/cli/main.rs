@@ -10,6 +10,8 @@ mod prove;
 mod publish;
 mod receipts;
 mod replay;
+mod serve;
+mod serve_clients;
 mod state;
 mod support;
 mod verify;

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::cli::{
     args::Global,
+    builder,
     exit::{Exit, Failure},
     signals::Interrupt,
 };
@@ -31,7 +32,7 @@ const WELCOME_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The way to the node that serves the data directory of these options; `None` where there is none.
 pub fn connect(global: &Global) -> Option<UnixStream> {
-    socket::connect(&super::super::builder(global).resolved_data_dir().ok()?)
+    socket::connect(&builder(global).resolved_data_dir().ok()?)
 }
 
 /// Has the node do what this process was called for.

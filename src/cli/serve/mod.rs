@@ -17,6 +17,8 @@ mod door;
 mod frame;
 mod hello;
 pub mod link;
+#[cfg(test)]
+mod link_tests;
 pub mod served;
 mod session;
 mod socket;

@@ -79,3 +79,40 @@ impl Served {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use xaeroflux::{XaeroEvent, event::CRDT_SET_ADD};
+
+    use super::*;
+
+    fn publish(node: &Node, name: &str) {
+        node.subject(name).publish(XaeroEvent::new("x", CRDT_SET_ADD)).wait().unwrap();
+    }
+
+    #[test]
+    fn every_subject_of_the_directory_runs_until_the_node_stops() {
+        let node = Node::ephemeral().unwrap();
+        for name in ["a", "b"] {
+            let handle = node.subject(name).run().unwrap();
+            publish(&node, name);
+            drop(handle);
+        }
+        let served = Served::new(node);
+        served.run_all(&Console::Own, &Interrupt::default()).unwrap();
+        for name in ["a", "b"] {
+            publish(served.node(), name);
+            assert_eq!(served.node().subject(name).count().unwrap(), 2);
+        }
+        served.stop();
+        assert_eq!(served.run(&served.node().subject("a")).unwrap_err().exit, Exit::Interrupted);
+    }
+
+    #[test]
+    fn what_a_command_has_run_goes_on_without_it() {
+        let served = Served::new(Node::ephemeral().unwrap());
+        drop(served.run(&served.node().subject("new")).unwrap());
+        publish(served.node(), "new");
+        assert_eq!(served.node().subject("new").count().unwrap(), 1);
+    }
+}
