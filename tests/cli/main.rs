@@ -3,6 +3,7 @@
 
 mod carry;
 mod demo;
+mod explain;
 mod follow;
 mod id;
 mod options;
