@@ -69,8 +69,9 @@ pub mod event {
 
 pub use actors::{
     bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
-    committer::{IngestOutcome, IngestRefusal, RightsError},
+    committer::{Explanation, IngestOutcome, IngestRefusal, RightsError},
     keyring::{KeyringError, Succession},
+    net::{NetError, NetworkConfig, PeerStatus},
     storage::StorageError,
     verify::{
         Finding, MAX_FINDINGS, Progress as VerifyProgress, Severity, VerifyError, VerifyOptions, VerifyReport, verify,

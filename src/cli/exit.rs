@@ -1,14 +1,12 @@
 //! How the command can end: the exit codes, and the messages that go with them.
 
-use std::{
-    fmt,
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{fmt, io, process::ExitCode};
 
 use xaeroflux::{
     Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, RightsError, StorageError,
 };
+
+use super::console::Ending;
 
 /// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +18,7 @@ pub enum Exit {
     Refused = 1,
     /// The arguments make no sense, or a name in them breaks a rule. Nothing was done.
     Usage = 2,
-    /// Another process has the data directory. Nothing was done.
+    /// Another process has the data directory, and does not take this command for us. Nothing was done.
     Busy = 3,
     /// The data directory cannot be opened, read or written, is full, or is damaged.
     Storage = 4,
@@ -66,6 +64,9 @@ impl Failure {
 
     /// Standard input could not be read.
     pub fn input(error: &io::Error) -> Self {
+        if Ending::is(error) {
+            return Self::new(Exit::Interrupted, error);
+        }
         Self::new(Exit::Streams, format_args!("standard input could not be read: {error}"))
     }
 
@@ -114,6 +115,7 @@ impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
         let exit = match &*error.failure {
             ImportFailure::Bundle(_) | ImportFailure::Fork(_) => Exit::Unproven,
+            ImportFailure::Read(error) if Ending::is(error) => Exit::Interrupted,
             ImportFailure::Read(_) => Exit::Streams,
             ImportFailure::Node(error) => of_node(error),
             ImportFailure::PrefixMissing { .. } | ImportFailure::Refused(_) => Exit::Refused,
@@ -155,9 +157,4 @@ pub const fn of_publish(error: &PublishError) -> Exit {
         | PublishError::Storage(_) => Exit::Storage,
         _ => Exit::Failed,
     }
-}
-
-/// Tells an error on standard error. That nobody listens there is no reason to panic.
-pub fn complain(what: &dyn fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "error: {what}");
 }

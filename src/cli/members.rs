@@ -5,10 +5,11 @@ use serde::Serialize;
 use xaeroflux::{Acknowledged, Node, Role, XaeroID};
 
 use super::{
-    args::{self, Global},
+    args,
     exit::{Exit, Failure},
     id,
     output::Output,
+    place::Place,
     text::short,
 };
 
@@ -114,9 +115,9 @@ struct Line {
 }
 
 /// Creates an owned subject.
-pub fn create(global: &Global, args: &CreateArgs, output: &mut Output) -> Result<Exit, Failure> {
+pub fn create(place: &Place<'_>, args: &CreateArgs, output: &mut Output) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
-    let node = super::open(global)?;
+    let node = place.open()?;
     let creator = acting(&node, args.author.as_deref())?;
     let subject = node.create_owned_by(&args.subject, creator)?;
     let created = Created { subject: &args.subject, id: subject.id().to_string(), creator: creator.to_string() };
@@ -125,12 +126,12 @@ pub fn create(global: &Global, args: &CreateArgs, output: &mut Output) -> Result
 }
 
 /// Grants a role.
-pub fn grant(global: &Global, args: &GrantArgs, output: &mut Output) -> Result<Exit, Failure> {
+pub fn grant(place: &Place<'_>, args: &GrantArgs, output: &mut Output) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
-    let node = super::open(global)?;
+    let node = place.open()?;
     let (author, who) = (acting(&node, args.author.as_deref())?, id::author(&node, &args.who)?);
     let subject = node.subject(args.subject.as_str());
-    let handle = subject.run()?;
+    let handle = place.run(&subject)?;
     let receipt = subject.grant_as(author, who, args.role.into())?;
     print(output, &receipt)?;
     drop(handle);
@@ -138,12 +139,12 @@ pub fn grant(global: &Global, args: &GrantArgs, output: &mut Output) -> Result<E
 }
 
 /// Takes a role.
-pub fn revoke(global: &Global, args: &RevokeArgs, output: &mut Output) -> Result<Exit, Failure> {
+pub fn revoke(place: &Place<'_>, args: &RevokeArgs, output: &mut Output) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
-    let node = super::open(global)?;
+    let node = place.open()?;
     let (author, who) = (acting(&node, args.author.as_deref())?, id::author(&node, &args.who)?);
     let subject = node.subject(args.subject.as_str());
-    let handle = subject.run()?;
+    let handle = place.run(&subject)?;
     let receipt = subject.revoke_as(author, who)?;
     print(output, &receipt)?;
     drop(handle);
@@ -151,9 +152,9 @@ pub fn revoke(global: &Global, args: &RevokeArgs, output: &mut Output) -> Result
 }
 
 /// Lists the members.
-pub fn members(global: &Global, args: &MembersArgs, output: &mut Output) -> Result<Exit, Failure> {
+pub fn members(place: &Place<'_>, args: &MembersArgs, output: &mut Output) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
-    let node = super::open(global)?;
+    let node = place.open()?;
     for member in node.subject(args.subject.as_str()).members()? {
         let line = Line {
             id: member.id.to_string(),

@@ -9,6 +9,7 @@ use crate::{
         bus::{PublishError, SendError},
         committer::RightsError,
         keyring::KeyringError,
+        net::NetError,
         storage::StorageError,
     },
     subject::{durable::DurableError, pipeline::PipelineError, shares::ShareError},
@@ -40,6 +41,9 @@ pub enum Error {
     /// A ticket that is none, or cannot be made.
     #[error(transparent)]
     Ticket(#[from] TicketError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] NetError),
     /// An event was not published.
     #[error(transparent)]
     Publish(#[from] PublishError),

@@ -19,7 +19,7 @@ use crate::{
     actors::{bus::PublishError, watch::ChildKind},
     wire::{
         event::XaeroEvent,
-        id::{Dot, XaeroID},
+        id::{Dot, EndpointId, XaeroID},
     },
 };
 
@@ -110,6 +110,28 @@ pub enum Notice {
     Restored {
         /// The author.
         author: XaeroID,
+    },
+    /// A peer broke the rules of the protocol on this subject: it was cut off.
+    PeerCutOff {
+        /// The peer's endpoint.
+        endpoint: EndpointId,
+        /// The peer's writer.
+        writer: XaeroID,
+        /// What it did.
+        what: String,
+    },
+    /// The log of a writer of this node has forked, and its identity goes on under a fresh key that the old one vouches for:
+    /// see [`Node::successor`](crate::Node::successor). What it wrote past the fork, as far as it is here, was published again under
+    /// the new key.
+    Healed {
+        /// The writer whose log ends.
+        old: XaeroID,
+        /// The writer that continues its work. The local name stands for it, and events by the old one become its own.
+        new: XaeroID,
+        /// The sequence number of the old one's last event that counts.
+        last_valid: u64,
+        /// How many of the events after that are published again, in all.
+        events: u64,
     },
     /// A reducer cannot read the state of the fold before it.
     CannotReduce {

@@ -53,9 +53,7 @@ impl Node {
     pub fn create_owned_by(&self, name: &str, creator: XaeroID) -> Result<Subject, Error> {
         name::check(name)?;
         let engine = self.engine();
-        if !engine.keyring.contains(creator) {
-            return Err(PublishError::UnknownAuthor { id: creator }.into());
-        }
+        let creator = engine.keyring.writing_for(creator).ok_or(PublishError::UnknownAuthor { id: creator })?;
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|error| {
             let reason = format!("the operating system gave no random numbers: {error}");
@@ -158,9 +156,7 @@ impl Subject {
             return Err(Error::NotRunning);
         }
         let (engine, log) = self.log()?;
-        if !engine.keyring.contains(author) {
-            return Err(PublishError::UnknownAuthor { id: author }.into());
-        }
+        let author = engine.keyring.writing_for(author).ok_or(PublishError::UnknownAuthor { id: author })?;
         match engine.ask(&log, Batch::Act { author, act })? {
             Outcome::Acted(acted) => Ok((*acted)?),
             _ => Err(StorageError::Closed.into()),

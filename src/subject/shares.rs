@@ -71,8 +71,6 @@ pub(crate) struct Shares {
     known: RwLock<Known>,
     /// Held from before a change is made up until it is known.
     changing: Mutex<()>,
-    /// Where peers reach this node, while its network runs.
-    own_addr: Mutex<Option<PeerAddr>>,
     on_change: Mutex<Option<Arc<OnChange>>>,
 }
 
@@ -293,23 +291,15 @@ impl Engine {
         Ok(share)
     }
 
-    /// Where peers reach this node: set by the network while it runs, and what tickets say.
-    #[allow(dead_code, reason = "the network calls it")]
-    pub(crate) fn set_own_addr(&self, addr: Option<PeerAddr>) {
-        *self.shares.own_addr.lock().unwrap_or_else(PoisonError::into_inner) = addr;
-    }
-
     /// Where peers reach this node, as far as that is known: its endpoint at least.
     pub(crate) fn own_addr(&self) -> Result<PeerAddr, Error> {
-        let addr = self.shares.own_addr.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match addr {
+        match self.network.handle().map(|net| net.addr()) {
             Some(addr) => Ok(addr),
             None => Ok(PeerAddr::new(self.endpoint_id()?)),
         }
     }
 
     /// From now on this is told of each share that is new or changed; in place of who was told before.
-    #[allow(dead_code, reason = "the network calls it")]
     pub(crate) fn on_share_change(&self, listener: Option<Arc<OnChange>>) {
         *self.shares.on_change.lock().unwrap_or_else(PoisonError::into_inner) = listener;
     }

@@ -12,8 +12,7 @@
 //! it follow proofs of single events ([`proof`]), the check of a whole range with one signature ([`range`]), and
 //! evidence against an author who signs two histories ([`fork`]). A whole subject in one file, proven on the way in, is a
 //! bundle ([`bundle`]). Whoever is to share a subject gets a ticket ([`ticket`]), which says where its peers are
-//! ([`endpoint`]). `docs/format.md` gives the layouts byte by byte.
-//! bundle ([`bundle`]). What peers say to each other is in [`sync`]. `docs/format.md` gives the layouts byte by byte.
+//! ([`endpoint`]); what peers say to each other is in [`sync`]. `docs/format.md` gives the layouts byte by byte.
 //!
 //! This module depends on nothing else of the crate, reads no clock, and does no input or output. Bytes from outside
 //! become an archived record in one place only ([`archive`]), by checked access, after the checksum was compared.

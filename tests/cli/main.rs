@@ -3,6 +3,7 @@
 
 mod carry;
 mod demo;
+mod explain;
 mod follow;
 mod id;
 mod members;
@@ -11,6 +12,8 @@ mod prove;
 mod publish;
 mod receipts;
 mod replay;
+mod serve;
+mod serve_clients;
 mod state;
 mod support;
 mod verify;

@@ -77,7 +77,8 @@ impl Aof {
             if known == Some(author) {
                 continue;
             }
-            if self.env.keyring.contains(author) {
+            // The committer has whoever continues the author's work write.
+            if self.env.keyring.writing_for(author).is_some() {
                 known = Some(author);
             } else {
                 refused.push((index, PublishError::UnknownAuthor { id: author }));
@@ -140,7 +141,8 @@ impl Handler<Append> for Aof {
                     }
                     None
                 }
-                Ok(Outcome::Done | Outcome::Head(_) | Outcome::Heads(_) | Outcome::Logs(_) | Outcome::Acted(_)) => None,
+                // Nothing else is asked for from here.
+                Ok(_) => None,
                 Err(error) => {
                     if let Ingress::Foreign { tell, .. } = &*ingress {
                         tell(Err(error.clone()));

@@ -133,16 +133,16 @@ pub enum IngestRefusal {
 }
 
 /// The fields of a frame that decide what becomes of it, out of the frame's borrow.
-struct Arrival {
+pub(super) struct Arrival {
     dot: Dot,
-    clock: Clock,
+    pub(super) clock: Clock,
     deps: SmallVec<[Dot; 4]>,
     /// In an owned subject, the grant that admits the author, where this is its first event.
     grant: Option<Dot>,
 }
 
 impl Arrival {
-    fn of(record: &RecordView<'_>, is_owned: bool) -> Self {
+    pub(super) fn of(record: &RecordView<'_>, is_owned: bool) -> Self {
         let grant = is_owned.then(|| Charter::cause(record.seq(), record.event_type(), record.payload())).flatten();
         Self { dot: record.dot(), clock: record.clock(), deps: record.deps().collect(), grant }
     }
@@ -159,7 +159,7 @@ impl Arrival {
     }
 
     /// What it must wait for, if anything.
-    fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
+    pub(super) fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
         // An author's log has no gaps, not even where it counts no more: its tree and its index go by the numbers.
         let previous = self.previous().filter(|previous| !head.has(*previous));
         // A grant past its author's fork is another event here, if any, and never comes.
@@ -184,8 +184,25 @@ enum Judgement {
 }
 
 impl LogWriter {
-    /// Takes one frame.
+    /// Takes one frame, and remembers why where it is not taken.
     pub(crate) fn ingest(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        log: &SubjectLog,
+        (frame, known_id): (&[u8], Option<EventId>),
+        is_verified: bool,
+        now_ms: u64,
+    ) -> Result<IngestOutcome, StorageError> {
+        let outcome = self.take_in(txn, log, (frame, known_id), is_verified, now_ms)?;
+        if let IngestOutcome::Refused(why) = &outcome
+            && let Ok((record, _)) = archive::open(frame)
+        {
+            self.refusals.note(log.id, record.dot(), why);
+        }
+        Ok(outcome)
+    }
+
+    fn take_in(
         &mut self,
         txn: &mut WriteTxn<'_>,
         log: &SubjectLog,
@@ -376,6 +393,7 @@ impl LogWriter {
         }
         if let Some(cause) = wrong_clock {
             tracing::warn!(%dot, %cause, "refused an event that waited: its clock is not above that of its cause");
+            self.refusals.note(id, dot, &IngestRefusal::ClockBelowCause { dot, cause });
             return Ok(false);
         }
         let control = match judgement {
@@ -383,6 +401,7 @@ impl LogWriter {
             Judgement::Void => return Ok(false),
             Judgement::Broken(rule) => {
                 tracing::warn!(%dot, %rule, "refused an event that waited: it may not be in this owned subject");
+                self.refusals.note(id, dot, &IngestRefusal::NoRight { dot, rule });
                 return Ok(false);
             }
         };

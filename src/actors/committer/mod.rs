@@ -12,6 +12,7 @@
 //! * [`cuts`] ends the logs of authors who signed two histories; [`rights`] those of authors who were revoked, and lets in
 //!   who was granted a role.
 //!   Batches of them that were read are kept by `batches`.
+//! * [`heal`] has a local writer whose log has forked go on under another key; [`explain`] says what became of an event.
 //! * `backfill` makes the trees of logs that were written without them.
 //! * `trim` takes what is in [segments](crate::actors::segment) out of the log table.
 //! * [`thread`] is the loop: groups, panics, replies; `questions` its dealings with the signing thread,
@@ -25,7 +26,9 @@
 mod backfill;
 mod batches;
 pub(crate) mod cuts;
+pub(crate) mod explain;
 pub(crate) mod heads;
+pub(crate) mod heal;
 pub(crate) mod ingest;
 pub(crate) mod questions;
 pub(crate) mod recover;
@@ -37,5 +40,6 @@ mod upkeep;
 pub(crate) mod waiting;
 pub(crate) mod writer;
 
+pub use explain::Explanation;
 pub use ingest::{IngestOutcome, IngestRefusal};
 pub use rights::RightsError;

@@ -63,6 +63,7 @@ impl LogWriter {
         })?;
         writer.recover_heads(&txn)?;
         writer.load_waiting(&txn)?;
+        writer.load_forked(&txn)?;
         tracing::debug!(events = writer.next, replayed, "recovered the log");
         // Whoever follows a log sees what is durable, no more and no less. All logs that are followed are asked about, not
         // only those behind the checkpoint: the checkpoint may have been part of the commit that was interrupted.

@@ -155,13 +155,14 @@ impl LogWriter {
         let Some(subject) = self.subjects.get_mut(&id) else { return Ok(()) };
         let Some(rights) = subject.rights.as_mut().filter(|rights| rights.is_stale) else { return Ok(()) };
         let cuts = rights.refresh(&subject.head.cuts);
-        if cuts == subject.head.cuts {
-            return Ok(());
+        if cuts != subject.head.cuts {
+            subject.head.cuts = cuts;
+            let number = subject.head.number;
+            self.touch_known(id);
+            drop_snapshots(txn, number)?;
         }
-        subject.head.cuts = cuts;
-        let number = subject.head.number;
-        self.touch_known(id);
-        drop_snapshots(txn, number)
+        // A local writer whose log has forked may have got the right to go on under another key.
+        self.want_healed(&*txn, id)
     }
 
     /// Has the author admitted, where the subject is an owned one: who has a right but no event yet joins.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
-use super::{heads::KnownHead, ingest::IngestOutcome, rights::RightsError};
+use super::{explain::Explanation, heads::KnownHead, heal::Healing, ingest::IngestOutcome, rights::RightsError};
 use crate::{
     actors::{
         bus::{Acknowledged, Chunk, Entry, PublishError},
@@ -15,7 +15,7 @@ use crate::{
         fork::{Cut, ForkEvidence},
         hash_many::HashMany,
         head::SignedHead,
-        id::{EventId, XaeroID},
+        id::{Dot, EventId, XaeroID},
         key::PublicKey,
         mmr::Hash,
     },
@@ -57,6 +57,11 @@ pub(crate) enum Batch {
     Head { author: XaeroID, length: u64 },
     /// Nothing: the question what is known of all authors' heads at one moment.
     Heads,
+    /// Nothing: the question what became of an event.
+    Explain(Dot),
+    /// The next events past the cut of a local writer, published again by the one that continues its work. Only the committer
+    /// itself sends it.
+    Heal { old: XaeroID, new: XaeroID },
     /// Nothing: the question what each author's log has come to, as far as it counts.
     Logs,
     /// Nothing: the question what each author's log has come to, as far as it is kept: what is past the end of a role, too.
@@ -148,11 +153,26 @@ pub(crate) enum Outcome {
     Heads(Vec<KnownHead>),
     /// The control event is in the log, or is not for this reason.
     Acted(Box<Result<Acknowledged, RightsError>>),
+    /// What became of an event.
+    Explanation(Box<Explanation>),
+    /// Events that were published again.
+    Healed(Healing),
     /// Done.
     Done,
 }
 
 impl Batch {
+    /// Whether it writes nothing, and is answered from what the committer knows after the commit that runs.
+    pub(super) const fn is_question(&self) -> bool {
+        matches!(self, Self::Head { .. } | Self::Heads | Self::Explain(_))
+    }
+
+    /// Whether it may end the log of a local writer, which is then to go on under another key before anything else is
+    /// published.
+    pub(super) fn may_cut(&self) -> bool {
+        matches!(self, Self::Foreign(foreign) if !foreign.forks.is_empty())
+    }
+
     /// Events and bytes.
     pub(super) fn size(&self) -> (usize, usize) {
         match self {
@@ -166,6 +186,7 @@ impl Batch {
             Self::Act { .. } => (1, MAX_CONTROL_BYTES),
             Self::Share(row) => (1, row.as_ref().map_or(0, |row| row.len())),
             Self::Open | Self::Logs | Self::Kept | Self::Head { .. } | Self::Heads => (0, 0),
+            Self::Explain(_) | Self::Heal { .. } => (0, 0),
         }
     }
 }

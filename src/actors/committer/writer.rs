@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::{
+    explain::Refusals,
     heads::Heads,
     ingest::{IngestOutcome, IngestRefusal},
     recover::checkpoint_row,
@@ -80,6 +81,10 @@ pub(crate) struct LogWriter {
     pub(super) keyring: Option<Arc<Keyring>>,
     /// Whether trees are kept: not so in a measurement of what they cost.
     pub(crate) keeps_trees: bool,
+    /// Local writers whose logs have forked and are to go on under another key.
+    pub(super) to_heal: HashSet<(SubjectId, XaeroID)>,
+    /// The newest of the events that were not taken.
+    pub(super) refusals: Refusals,
     /// Bytes of the blocks that this transaction put into the log.
     grown: u64,
     /// Which node this is, for the fault points of tests.
@@ -148,6 +153,8 @@ impl LogWriter {
             keyring: None,
             keeps_trees: true,
             touched: Vec::new(),
+            to_heal: HashSet::new(),
+            refusals: Refusals::default(),
             grown: 0,
         }
     }
@@ -189,6 +196,7 @@ impl LogWriter {
                 }
                 if !foreign.forks.is_empty() {
                     self.sort_waiting(txn, log.id, now_ms)?;
+                    self.want_healed(txn, log.id)?;
                 }
                 self.accept_heads(txn, log, &foreign.heads, &foreign.keys)?;
                 self.release_held(txn, log.id, now_ms)?;
@@ -202,7 +210,8 @@ impl LogWriter {
                 Ok(Outcome::Done)
             }
             // Answered after the commit.
-            Batch::Head { .. } | Batch::Heads => Ok(Outcome::Done),
+            Batch::Head { .. } | Batch::Heads | Batch::Explain(_) => Ok(Outcome::Done),
+            Batch::Heal { old, new } => self.heal(txn, log, *old, *new, now_ms).map(Outcome::Healed),
             Batch::Logs => self.logs(txn, log.id, |cuts, author| cuts.last_valid(author)).map(Outcome::Logs),
             Batch::Kept => self.logs(txn, log.id, |cuts, author| cuts.fork(author)).map(Outcome::Logs),
             Batch::Nodes(rows) => {
@@ -272,12 +281,14 @@ impl LogWriter {
             fault_point!(self.scope, "committer.before_put");
             let Some(payload_hash) = batch.payload_hashes.get(index) else { continue };
             let Some(subject) = self.subjects.get(&log.id) else { continue };
-            let author = entry.event.author_id.unwrap_or(batch.own);
+            let author = heir(self.keyring.as_deref(), entry.event.author_id.unwrap_or(batch.own));
             if behind.contains(&author) {
                 results.push(Err(PublishError::Behind { author }));
                 continue;
             }
             if let Some(last_valid) = subject.head.cuts.fork(author) {
+                // It is about to go on under another key, unless that could not be made.
+                self.to_heal.insert((log.id, author));
                 results.push(Err(PublishError::Forked { author, last_valid }));
                 continue;
             }
@@ -437,6 +448,10 @@ impl LogWriter {
         }
         self.block.set_id(position - (self.block.count() - 1), position, &event);
         let rows = subject.head.apply_at(slot, position, dot, clock, deps.iter().copied());
+        if subject.head.cuts.parts(dot) && heir(self.keyring.as_deref(), dot.author) != dot.author {
+            // More of a history that goes on under another key.
+            self.to_heal.insert((id, dot.author));
+        }
         if !is_verified {
             subject.head.doubt(slot);
         }
@@ -541,6 +556,12 @@ impl LogWriter {
 /// How far the log of this head reaches.
 pub(crate) const fn extent(head: &Head) -> Extent {
     Extent { count: head.count, last: head.last }
+}
+
+/// Who writes for this author here.
+fn heir(keyring: Option<&Keyring>, author: XaeroID) -> XaeroID {
+    let keyring = keyring.filter(|keyring| keyring.any_continued());
+    keyring.and_then(|keyring| keyring.writing_for(author)).unwrap_or(author)
 }
 
 fn index_rows(

@@ -60,10 +60,12 @@ pub(crate) enum Table {
     Control,
     /// Subject identifier → the local name, the secrets and the peers of a subject that is shared.
     Shares,
+    /// Subject number, author → what of the author's log past its cut was published again, and where it is now.
+    Republished,
 }
 
 /// The tables with their names, in the order of the enum.
-pub(crate) const TABLES: [(Table, &str); 17] = [
+pub(crate) const TABLES: [(Table, &str); 18] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),
@@ -81,6 +83,7 @@ pub(crate) const TABLES: [(Table, &str); 17] = [
     (Table::Cursors, "cursors"),
     (Table::Control, "control"),
     (Table::Shares, "shares"),
+    (Table::Republished, "republished"),
 ];
 
 /// An open environment.

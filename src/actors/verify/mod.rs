@@ -346,6 +346,7 @@ impl Verification<'_> {
         rows.cursors()?;
         rows.control()?;
         rows.shares()?;
+        rows.republished()?;
         self.keys.extend(rows.writers()?);
         rows.cuts(&self.keys)?;
         let head_rows = rows.all(Table::Heads)?;

@@ -20,6 +20,7 @@ use crate::{
             lmdb::{Reads, Row, Table},
             mark,
             open::snapshot_row,
+            republished::Republished,
             row::unchecked,
             shares::Share,
         },
@@ -367,6 +368,19 @@ impl<'v> Rows<'_, 'v> {
                     rows.bad("a subscription is further than the log", place, row, REMEDY);
                 }
                 Some(_) => {}
+            }
+        })
+    }
+
+    /// What was published again of logs that forked.
+    pub(super) fn republished(&mut self) -> Result<(), StorageError> {
+        const REMEDY: &str =
+            "the events are there: only where their copies are is not known any more; restore a backup";
+        let numbers = self.subjects.by_number();
+        self.each(Table::Republished, &mut |rows, key, row| {
+            if rows.concerns(&numbers, key) && unchecked(row).and_then(Republished::decode).is_none() {
+                let what = "what was published again of a log is damaged: its checksum differs";
+                rows.bad(what, ("republished", key), row, REMEDY);
             }
         })
     }

@@ -20,13 +20,19 @@ use std::{
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
 pub use doors::Publish;
-pub(crate) use doors::{Grown, HostFollower, Ingest, Wake};
+pub(crate) use doors::{Grown, HostFollower, Ingest, ShareChanged, Wake};
 use lifecycle::Gone;
 pub(crate) use lifecycle::Lifecycle;
+use projections::Projection as _;
 use refusals::{Refusals, Refused};
 pub(crate) use stop::{Drain, KillChild, Terminate};
 
-use super::{core::Core, engine::Engine, notice::Notice};
+use super::{
+    core::Core,
+    engine::Engine,
+    notice::Notice,
+    sync::{actor::SyncActor, hub::Hub},
+};
 use crate::actors::{
     aof::{Acknowledged, Aof, AofEnv, Append, Durable, Ingress, Parent},
     batch::BatchProcessor,
@@ -34,7 +40,7 @@ use crate::actors::{
     fault::fault_point,
     mmr::actor::MmrActor,
     segment::actor::SegmentWriter,
-    storage::{StorageError, cuts::Cuts},
+    storage::{StorageError, cuts::Cuts, open::Healed},
     supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
     watch::{ChildDied, ChildKind},
 };
@@ -55,6 +61,9 @@ pub struct SubjectActor {
     mmr_told_at: u64,
     segment: Child<SegmentWriter>,
     batch: Child<BatchProcessor>,
+    sync: Child<SyncActor>,
+    /// What the sessions with peers share.
+    hub: Arc<Hub>,
     /// To be taken out of the queue once it is known what is durable.
     set_aside: Option<Token>,
     /// Told when all that was sent is dealt with.
@@ -114,6 +123,8 @@ impl SubjectActor {
             mmr_told_at: 0,
             segment: Child::default(),
             batch: Child::default(),
+            sync: Child::default(),
+            hub: Arc::default(),
             set_aside: None,
             drained: None,
             refusals: Refusals::default(),
@@ -195,7 +206,7 @@ impl SubjectActor {
         self.core.notices.tell(&Notice::ChildRestarted { child: ChildKind::Batch, replayed: 0 });
     }
 
-    /// Tells of authors whose logs end since the last look.
+    /// Tells of authors whose logs end since the last look, and of those of this node who go on under another key.
     fn announce_cuts(&mut self) {
         let cuts = self.env.log.cuts();
         for (author, last_valid) in cuts.forks() {
@@ -215,6 +226,9 @@ impl SubjectActor {
             }
         }
         self.cuts = cuts;
+        for Healed { old, new, last_valid, events } in self.env.log.take_healed() {
+            self.core.notices.tell(&Notice::Healed { old, new, last_valid, events });
+        }
     }
 
     /// Tells that events were refused. Who has no right to write is told of now and then only.
@@ -315,8 +329,12 @@ impl Actor for SubjectActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // A log may have been healed before the subject ran.
+        self.announce_cuts();
         // What they had not come to when the log was last in use: nobody may publish, and a proof be asked for all the same.
         self.advance_projections(ctx);
+        self.engine.network.runs(self.env.log.id, &ctx.address());
+        SyncActor::advance(self, ctx);
     }
 }
 
@@ -443,6 +461,10 @@ impl Handler<ChildDied> for SubjectActor {
                 Some(decision) => decision,
                 None => return,
             },
+            ChildKind::Sync => match self.projection_died::<SyncActor>(incarnation, cause, random) {
+                Some(decision) => decision,
+                None => return,
+            },
             ChildKind::Batch if incarnation == self.batch.incarnation && self.batch.address.is_some() => {
                 self.batch.address = None;
                 self.batch.policy.died(Died { cause, head: None, progress: true, now }, random)
@@ -476,6 +498,10 @@ impl Handler<ChildDied> for SubjectActor {
             ChildKind::Segment => {
                 self.segment.awaited = true;
                 ctx.run_later(after, |actor, ctx| actor.restart_projection::<SegmentWriter>(ctx));
+            }
+            ChildKind::Sync => {
+                self.sync.awaited = true;
+                ctx.run_later(after, |actor, ctx| actor.restart_projection::<SyncActor>(ctx));
             }
             ChildKind::Batch => {
                 self.batch.awaited = true;
