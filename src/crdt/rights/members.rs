@@ -116,10 +116,11 @@ impl Members {
         }
     }
 
-    /// Whether this key's holder may be served what is in the subject.
+    /// Whether this key's holder is served what is in the subject, where it holds the subject's secret: everybody but who was
+    /// revoked. Who has just been handed the secret learns only so that a role was granted.
     #[must_use]
     pub fn may_read(&self, id: XaeroID) -> bool {
-        !self.cuts.contains_key(&id) && self.members.contains_key(&id)
+        !self.cuts.contains_key(&id)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
     subject::{core::Core, notice::Notice},
-    wire::ticket::SubjectSecret,
+    wire::{sync::ByeReason, ticket::SubjectSecret},
 };
 
 /// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
@@ -183,6 +183,10 @@ impl Handler<Arrived> for SyncActor {
     fn handle(&mut self, Arrived(stream): Arrived, ctx: &mut Self::Context) {
         let Some(core) = self.core.upgrade() else { return };
         let peer = stream.peer.clone();
+        if !self.source.log.may_read(peer.writer) {
+            tracing::info!(peer = %peer.endpoint, writer = %peer.writer, subject = self.source.log.name, "a peer was revoked and is not served");
+            return stream.reset(ByeReason::Refused);
+        }
         let (id, told) = self.hub.join(peer.clone());
         let driver = Driver {
             source: self.source.clone(),
