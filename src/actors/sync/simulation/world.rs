@@ -588,4 +588,3 @@ fn key(session: u64) -> Key {
     let session = usize::try_from(session).unwrap();
     (session / 2, session % 2)
 }
-
