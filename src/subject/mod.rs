@@ -29,6 +29,7 @@ pub mod replay;
 pub mod run;
 pub mod subscription;
 pub(crate) mod supervisor;
+pub(crate) mod sync;
 pub mod transfer;
 pub mod trust;
 

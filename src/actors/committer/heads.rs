@@ -153,12 +153,20 @@ pub(crate) struct KnownHead {
     pub(crate) peaks: Peaks,
     /// The newest head that the author signed.
     pub(crate) signed: Option<SignedHead>,
+    /// Whether there are events beyond it that nothing shows to be the author's.
+    pub(crate) unverified: bool,
 }
 
 impl KnownHead {
     /// Events that the newest signed head covers.
     pub(crate) fn signed_length(&self) -> u64 {
         self.signed.as_ref().map_or(0, |signed| signed.head().length)
+    }
+
+    /// Events that are the author's without doubt: covered by a signed head, published here, or the beginning of what the author
+    /// had signed when they came.
+    pub(crate) fn verified_length(&self) -> u64 {
+        if self.unverified { self.signed_length() } else { self.peaks.len() }
     }
 }
 
@@ -215,7 +223,7 @@ impl LogWriter {
                 Some(head.ok_or_else(|| damaged("signed heads", &batch.to_be_bytes()))?)
             }
         };
-        Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed })
+        Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed, unverified: tree.unverified })
     }
 
     /// What is known of all authors' logs, as of one moment. Since every job covers all heads that have grown, the newest

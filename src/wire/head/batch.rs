@@ -73,7 +73,7 @@ impl HeadBatch {
         let author = signer.id();
         let (tree, root) = tree(author, &heads)?;
         let message = message(author, heads.len(), &root);
-        let signature = Signature::from_bytes(&signer.sign(&message).map_err(ProofError::CannotSign)?)?;
+        let signature = Signature::sign(signer, &message)?;
         Ok(Self { author, heads, signature, tree, root })
     }
 

@@ -6,6 +6,7 @@ use crate::wire::{
     bytes::Reader,
     key::{KeyError, PublicKey, SIGNATURE_BYTES},
     proof::ProofError,
+    sign::Signer,
 };
 
 /// With what a padded Falcon-512 signature starts. The constant-time encoding of the same scheme starts with `0x59`.
@@ -29,6 +30,11 @@ impl Signature {
         Ok(Self(Arc::new(bytes)))
     }
 
+    /// The signer's signature over `message`, which starts with a domain tag.
+    pub(crate) fn sign(signer: &dyn Signer, message: &[u8]) -> Result<Self, ProofError> {
+        Self::from_bytes(&signer.sign(message).map_err(ProofError::CannotSign)?)
+    }
+
     /// The signature's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; SIGNATURE_BYTES] {
@@ -36,7 +42,7 @@ impl Signature {
     }
 
     /// Checks that this is the key's signature over `message`.
-    pub(super) fn verify(&self, message: &[u8], key: &PublicKey) -> Result<(), ProofError> {
+    pub(crate) fn verify(&self, message: &[u8], key: &PublicKey) -> Result<(), ProofError> {
         let [header, ..] = *self.0;
         if header != PADDED_HEADER {
             return Err(ProofError::SignatureEncoding { header });
@@ -47,13 +53,13 @@ impl Signature {
         })
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         // 666 in two bytes. The length is written out so that a signature of another one is told from one cut short.
         out.extend_from_slice(&u16::try_from(SIGNATURE_BYTES).unwrap_or(u16::MAX).to_le_bytes());
         out.extend_from_slice(self.as_bytes());
     }
 
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, ProofError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, ProofError> {
         let have = usize::from(reader.u16()?);
         if have != SIGNATURE_BYTES {
             return Err(ProofError::SignatureLength { have });
