@@ -120,7 +120,7 @@ pub(crate) struct World {
     /// A hash over all that has happened.
     pub(crate) trace: u64,
     pub(crate) ended: Vec<(Key, EndReason)>,
-    /// What is done to a message before it is delivered; `None` loses it with the connection.
+    /// The connection breaks when so many more messages have been delivered.
     pub(crate) cut_after: Option<u64>,
 }
 
@@ -251,6 +251,18 @@ impl World {
                 return self.has_converged();
             }
         }
+    }
+
+    /// Lets time pass until these nodes have the same, for a minute at most.
+    pub(crate) fn run_until_equal(&mut self, nodes: &[usize]) -> bool {
+        let end = self.now + Duration::from_secs(60);
+        let is_done = |world: &Self| {
+            let mut summaries = nodes.iter().map(|node| world.log(*node).summary());
+            let first = summaries.next();
+            summaries.all(|summary| Some(summary) == first)
+        };
+        while !is_done(self) && self.step(end) {}
+        is_done(self)
     }
 
     pub(crate) fn has_converged(&self) -> bool {
@@ -588,4 +600,3 @@ fn key(session: u64) -> Key {
     let session = usize::try_from(session).unwrap();
     (session / 2, session % 2)
 }
-
