@@ -6,6 +6,7 @@ mod demo;
 mod explain;
 mod follow;
 mod id;
+mod members;
 mod options;
 mod prove;
 mod publish;

@@ -110,7 +110,7 @@ impl Driver {
         let mut state =
             State { links, look: None, sent: HashMap::new(), reconsider: Reconsider::No, wake: None, end: None };
         let mut out = Vec::new();
-        let (mut heard, mut cuts) = (self.bell.rings(), self.source.log.cuts());
+        let (mut heard, mut cuts) = (self.bell.rings(), self.source.log.forks());
         session.handle(begun.elapsed(), Input::Start, &mut out);
         let reason = loop {
             for output in out.drain(..) {
@@ -171,7 +171,7 @@ impl Driver {
                 Event::Kept(Kept::Failed(error)) => Input::Stored(StoreOutcome::Failed(error.to_string())),
                 Event::Grown => {
                     heard = self.bell.rings();
-                    let now_cuts = self.source.log.cuts();
+                    let now_cuts = self.source.log.forks();
                     let cuts_changed = now_cuts != cuts;
                     cuts = now_cuts;
                     state.reconsider =
