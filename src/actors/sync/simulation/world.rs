@@ -120,7 +120,7 @@ pub(crate) struct World {
     /// A hash over all that has happened.
     pub(crate) trace: u64,
     pub(crate) ended: Vec<(Key, EndReason)>,
-    /// What is done to a message before it is delivered; `None` loses it with the connection.
+    /// The connection breaks when so many more messages have been delivered.
     pub(crate) cut_after: Option<u64>,
 }
 
@@ -243,7 +243,7 @@ impl World {
         let mut steps = 0_u64;
         loop {
             // Looking at all nodes after each step would take longer than the steps.
-            if steps % 1_000 == 0 && self.has_converged() {
+            if steps.is_multiple_of(1_000) && self.has_converged() {
                 return true;
             }
             steps += 1;
@@ -251,6 +251,18 @@ impl World {
                 return self.has_converged();
             }
         }
+    }
+
+    /// Lets time pass until these nodes have the same, for a minute at most.
+    pub(crate) fn run_until_equal(&mut self, nodes: &[usize]) -> bool {
+        let end = self.now + Duration::from_secs(60);
+        let is_done = |world: &Self| {
+            let mut summaries = nodes.iter().map(|node| world.log(*node).summary());
+            let first = summaries.next();
+            summaries.all(|summary| Some(summary) == first)
+        };
+        while !is_done(self) && self.step(end) {}
+        is_done(self)
     }
 
     pub(crate) fn has_converged(&self) -> bool {
@@ -458,7 +470,8 @@ impl World {
                 Output::Look => {
                     end.look.clone_from(log.lengths());
                     let answer = Input::Looked(log.summary());
-                    let wait = self.random.millis(0, 2);
+                    let most = if self.random.one_in(8) { 100 } else { 2 };
+                    let wait = self.random.millis(0, most);
                     self.schedule(self.now + wait, Event::Answer((link, side), epoch, answer));
                 }
                 Output::Read => {
@@ -466,7 +479,8 @@ impl World {
                         Some(chunk) => ReadOutcome::Chunk(chunk),
                         None => ReadOutcome::End(log.summary()),
                     };
-                    let wait = self.random.millis(0, 3);
+                    let most = if self.random.one_in(8) { 100 } else { 3 };
+                    let wait = self.random.millis(0, most);
                     self.schedule(self.now + wait, Event::Answer((link, side), epoch, Input::Read(outcome)));
                 }
                 _ => unreachable!("{output:?}"),
