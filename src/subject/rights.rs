@@ -135,17 +135,6 @@ impl Subject {
         self.act(author, Act::Revoke { target: who })
     }
 
-    /// Whether the holder of this key may be served what is in the subject: in an open one everybody, in an owned one who
-    /// has a role and was not revoked.
-    ///
-    /// # Errors
-    /// Where the data directory cannot be opened.
-    #[allow(dead_code, reason = "asked by those who serve peers")]
-    pub(crate) fn may_read(&self, id: XaeroID) -> Result<bool, Error> {
-        let (_, log) = self.log()?;
-        Ok(log.members().is_none_or(|members| members.may_read(id)))
-    }
-
     fn own(&self) -> Result<XaeroID, Error> {
         let core = self.core().ok_or(Error::NotRunning)?;
         Ok(core.node.engine()?.keyring.own()?)

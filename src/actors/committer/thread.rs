@@ -431,8 +431,7 @@ impl Loop {
             tracing::warn!(%error, "the data file could not be brought to its full length");
         }
         let changed = self.writer.publish();
-        let is_nobodys =
-            |it: &&Submission| matches!(it.batch, Batch::Open | Batch::Act { .. } | Batch::Heal { .. });
+        let is_nobodys = |it: &&Submission| matches!(it.batch, Batch::Open | Batch::Act { .. } | Batch::Heal { .. });
         for submission in group.iter().filter(is_nobodys) {
             // Who sent a batch hears of it by the answer. What an opening or an act let in is nobody's batch.
             if changed.iter().any(|log| log.id == submission.log.id) {

@@ -116,10 +116,11 @@ impl Members {
         }
     }
 
-    /// Whether this key's holder may be served what is in the subject.
+    /// Whether this key's holder may be served what is in the subject. Who has the subject's secret may read it; who was revoked
+    /// may no longer, whatever it has.
     #[must_use]
     pub fn may_read(&self, id: XaeroID) -> bool {
-        !self.cuts.contains_key(&id) && self.members.contains_key(&id)
+        !self.cuts.contains_key(&id)
     }
 }
 

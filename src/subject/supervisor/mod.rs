@@ -31,7 +31,10 @@ use super::{
     core::Core,
     engine::Engine,
     notice::Notice,
-    sync::{actor::SyncActor, hub::Hub},
+    sync::{
+        actor::{RightsChanged, SyncActor},
+        hub::Hub,
+    },
 };
 use crate::actors::{
     aof::{Acknowledged, Aof, AofEnv, Append, Durable, Ingress, Parent},
@@ -224,6 +227,11 @@ impl SubjectActor {
             if !cuts.revoked().any(|(known, _)| known == author) {
                 self.core.notices.tell(&Notice::Restored { author });
             }
+        }
+        if self.cuts != cuts
+            && let Some(sync) = &self.sync.address
+        {
+            sync.do_send(RightsChanged);
         }
         self.cuts = cuts;
         for Healed { old, new, last_valid, events } in self.env.log.take_healed() {

@@ -64,6 +64,8 @@ pub(super) enum Ending {
     Offence(String),
     /// This side could not go on, or the peer was of no use.
     Failed(String),
+    /// The peer does not serve this node.
+    NotServed,
     /// The stream is gone, or the peer has ended it.
     Over,
 }
@@ -126,6 +128,7 @@ impl Driver {
                     Ok(Some(message)) => Event::Input(Input::Received(message)),
                     Ok(None) => Event::Input(Input::Closed),
                     Err(error) if error.is_offence() => Event::Ended(Ending::Offence(error.to_string())),
+                    Err(error) if error.reason() == Some(ByeReason::Refused) => Event::Ended(Ending::NotServed),
                     Err(_) => Event::Input(Input::Closed),
                 },
                 Some(done) = lane_done.recv() => match done {
@@ -191,7 +194,7 @@ impl Driver {
         match reason {
             Ending::Offence(_) => reader.stop(ByeReason::Offence),
             Ending::Failed(_) => reader.stop(ByeReason::Failed),
-            Ending::Over => {}
+            Ending::NotServed | Ending::Over => {}
         }
         drop((state, tasks, slot));
         reason
