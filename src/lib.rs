@@ -71,6 +71,7 @@ pub use actors::{
     bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
     committer::{IngestOutcome, IngestRefusal},
     keyring::{KeyringError, Succession},
+    net::{EndpointId, NetError, NetworkConfig, PeerAddr, PeerStatus},
     storage::StorageError,
     verify::{
         Finding, MAX_FINDINGS, Progress as VerifyProgress, Severity, VerifyError, VerifyOptions, VerifyReport, verify,

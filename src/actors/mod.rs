@@ -6,6 +6,7 @@
 //! * [`segment`] is where the log goes when it gets old.
 //! * `aof`, `mmr`, `segment` and `batch` have the children of a subject's supervisor; `watch` tells it of their deaths, and
 //!   [`supervise`] decides what to do then.
+//! * [`net`] has the connections to other nodes.
 //! * `verify` looks at a whole data directory without a change.
 //! * [`fault`] is where tests make things fail.
 //!
@@ -19,6 +20,7 @@ pub(crate) mod committer;
 pub mod fault;
 pub(crate) mod keyring;
 pub(crate) mod mmr;
+pub mod net;
 pub(crate) mod pool;
 pub(crate) mod runtime;
 pub mod segment;
