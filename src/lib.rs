@@ -71,7 +71,7 @@ pub use actors::{
     bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
     committer::{IngestOutcome, IngestRefusal},
     keyring::{KeyringError, Succession},
-    net::{EndpointId, NetError, NetworkConfig, PeerAddr, PeerStatus},
+    net::{NetError, NetworkConfig, PeerStatus},
     storage::StorageError,
     verify::{
         Finding, MAX_FINDINGS, Progress as VerifyProgress, Severity, VerifyError, VerifyOptions, VerifyReport, verify,
@@ -83,8 +83,14 @@ pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVe
 pub use subject::{
     AckReceipt, ControlBus, DataBus, Delivery, DeliveryBatch, DurableError, DurableSubscription, Error, EventStream,
     Events, ExportError, ExportOptions, ExportSummary, Handle, ImportError, ImportFailure, ImportFork, ImportSummary,
-    IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, Sink, Subject,
-    SubjectActor, SubscribeOptions, Subscription, identity,
+    IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, ShareError, Sink,
+    Subject, SubjectActor, SubjectInfo, SubscribeOptions, Subscription, identity,
+};
+
+pub use wire::{
+    endpoint::PeerAddr,
+    id::EndpointId,
+    ticket::{SubjectKind, SubjectSecret, SubjectTicket, TicketError},
 };
 
 /// The README's snippets, compiled and run by the tests.

@@ -9,7 +9,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::error::Error;
+use super::{error::Error, shares::Shares};
 use crate::{
     actors::{
         committer::{
@@ -17,7 +17,10 @@ use crate::{
             submission::{Batch, Outcome, Submission},
             thread::{Committer, Trust, WallClock},
         },
-        keyring::Keyring,
+        keyring::{
+            Keyring,
+            endpoint::{self, EndpointSecret},
+        },
         runtime::Runtime,
         storage::{
             StorageError, Store,
@@ -27,7 +30,7 @@ use crate::{
         },
     },
     wire::{
-        id::{SubjectId, XaeroID},
+        id::{EndpointId, SubjectId, XaeroID},
         key::PublicKey,
     },
 };
@@ -38,6 +41,8 @@ pub(crate) struct Engine {
     // Before the store: the committer's thread ends, and with it its hold on the store.
     pub(crate) committer: Arc<Committer>,
     pub(crate) store: Arc<Store>,
+    /// The subjects that are shared, and what the network has to know of them.
+    pub(crate) shares: Shares,
     /// Whether the logs have trees, which the heads are made of.
     pub(crate) keeps_trees: bool,
     // After these: the threads on which the others' actors lived.
@@ -101,14 +106,16 @@ impl Engine {
         });
         if store.is_copy()? {
             keyring.succeed_all();
+            keyring.forget_endpoint()?;
             store.settle()?;
         }
         for error in keyring.damaged() {
             tracing::error!(%error, "an identity cannot be used");
         }
+        let shares = Shares::load(&store)?;
         let trust = signing.map_or(Trust::Off, |pause| Trust::Keys(Arc::clone(&keyring), pause));
         let committer = Arc::new(Committer::start(Arc::clone(&store), wall, trust)?);
-        let engine = Arc::new(Self { keyring, committer, store, keeps_trees: signing.is_some(), runtime });
+        let engine = Arc::new(Self { keyring, committer, store, shares, keeps_trees: signing.is_some(), runtime });
         let mut open = lock();
         let open = open.get_or_insert_with(HashMap::new);
         open.retain(|_, (engine, closed)| engine.strong_count() > 0 || !closed.try_lock().is_ok_and(|it| it.is_over()));
@@ -148,6 +155,16 @@ impl Engine {
         let Some(row) = txn.get(Table::Writers, writer.as_bytes())? else { return Ok(None) };
         let key = unchecked(row).and_then(|row| PublicKey::from_bytes(row).ok()).filter(|key| key.id() == writer);
         key.map(Some).ok_or_else(|| StorageError::DamagedRow { table: "writers", key: writer.to_string() })
+    }
+
+    /// The secret key of the node's endpoint, made on first use.
+    pub(crate) fn endpoint_secret(&self) -> Result<EndpointSecret, Error> {
+        Ok(self.keyring.endpoint_secret()?)
+    }
+
+    /// Who the node is on the network.
+    pub(crate) fn endpoint_id(&self) -> Result<EndpointId, Error> {
+        Ok(endpoint::id_of(&self.endpoint_secret()?))
     }
 
     /// Has the committer answer.

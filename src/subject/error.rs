@@ -10,8 +10,8 @@ use crate::{
         keyring::KeyringError,
         storage::StorageError,
     },
-    subject::{durable::DurableError, pipeline::PipelineError},
-    wire::{id::Dot, name::NameError, proof::ProofError},
+    subject::{durable::DurableError, pipeline::PipelineError, shares::ShareError},
+    wire::{id::Dot, name::NameError, proof::ProofError, ticket::TicketError},
 };
 
 /// A failure of a node or a subject. Its message names the broken rule and the way out.
@@ -33,6 +33,12 @@ pub enum Error {
     /// A durable subscription.
     #[error(transparent)]
     Durable(#[from] DurableError),
+    /// A subject that cannot be shared or joined under its name.
+    #[error(transparent)]
+    Share(#[from] ShareError),
+    /// A ticket that is none, or cannot be made.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
     /// An event was not published.
     #[error(transparent)]
     Publish(#[from] PublishError),

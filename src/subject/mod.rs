@@ -8,6 +8,7 @@
 //! * [`replay`] visits events of the log in place, [`read`] resolves it, and neither needs the subject to run.
 //! * [`trust`] is what a log can show to others, [`forks`] what is done about authors who sign two histories. [`ingest`] is
 //!   the door for events made elsewhere, and [`transfer`] carries a subject from node to node in one file.
+//! * `shares` are the subjects that others share, with their secrets and peers; [`sharing`] how one gets there, by tickets.
 //! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
 
 pub(crate) mod bell;
@@ -27,6 +28,8 @@ pub(crate) mod prover;
 pub mod read;
 pub mod replay;
 pub mod run;
+pub mod shares;
+pub mod sharing;
 pub mod subscription;
 pub(crate) mod supervisor;
 pub mod transfer;
@@ -41,6 +44,8 @@ pub use node::{Node, NodeBuilder, identity};
 pub use notice::{Notice, Notices};
 pub use replay::{Events, Replay};
 pub use run::Handle;
+pub use shares::ShareError;
+pub use sharing::SubjectInfo;
 pub use subscription::{EventStream, Subscription};
 pub use supervisor::{Publish, SubjectActor};
 pub use transfer::{

@@ -59,8 +59,7 @@ impl Subject {
     /// Where the data directory cannot be opened.
     pub fn count(&self) -> Result<u64, Error> {
         let core = self.core().ok_or(Error::NotRunning)?;
-        core.check()?;
-        Ok(core.node.engine()?.log(core.id, &core.name)?.count())
+        Ok(core.log()?.1.count())
     }
 
     /// The state of the whole log as of now, resolved by these operators: what a [`batch`](Self::batch) pipeline would

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use zeroize::Zeroizing;
+
 use super::{heads::KnownHead, ingest::IngestOutcome};
 use crate::{
     actors::{
@@ -65,6 +67,8 @@ pub(crate) enum Batch {
         /// The place; `None` forgets it.
         cursor: Option<Arc<Cursor>>,
     },
+    /// How the subject is shared: the row of that, `None` to forget it. The subject needs no event.
+    Share(Option<Arc<Zeroizing<Vec<u8>>>>),
     /// Nothing of its own: the answer tells that the log's extent is known, and that all before it is dealt with.
     Open,
 }
@@ -136,6 +140,7 @@ impl Batch {
             Self::Cursor { cursor, .. } => {
                 (1, cursor.as_ref().and_then(|cursor| cursor.state.as_ref()).map_or(0, |state| state.len()))
             }
+            Self::Share(row) => (1, row.as_ref().map_or(0, |row| row.len())),
             Self::Open | Self::Logs | Self::Head { .. } | Self::Heads => (0, 0),
         }
     }

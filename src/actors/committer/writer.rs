@@ -202,6 +202,13 @@ impl LogWriter {
                 }
                 Ok(Outcome::Done)
             }
+            Batch::Share(row) => {
+                match row {
+                    Some(row) => txn.put(Table::Shares, log.id.as_bytes(), row)?,
+                    None => txn.delete(Table::Shares, log.id.as_bytes())?,
+                }
+                Ok(Outcome::Done)
+            }
             Batch::Open => {
                 // The time of what is held here may have come while the subject was not in use.
                 self.release_held(txn, log.id, now_ms)?;

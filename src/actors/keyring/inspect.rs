@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    KeyringError, file,
+    KeyringError, endpoint, file,
     succession::{self, RETIRED, VOUCHED},
 };
 use crate::wire::{id::XaeroID, key::PublicKey, key_file};
@@ -29,6 +29,7 @@ pub(crate) fn inspect(dir: &Path) -> Inspected {
     let mut found = Inspected::default();
     found.directory(dir, Path::new(""));
     found.directory(dir, Path::new(RETIRED));
+    found.faults.extend(endpoint::fault(dir));
     for (name, path) in files(dir, Path::new(VOUCHED), ".vouch") {
         let decoded = fs::read(dir.join(&path)).ok().and_then(|bytes| succession::decode(&bytes));
         if decoded.is_none_or(|succession| succession.new.to_string() != name) {

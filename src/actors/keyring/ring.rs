@@ -337,7 +337,7 @@ impl Keyring {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn making(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn making(&self) -> MutexGuard<'_, ()> {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -32,7 +32,7 @@ pub enum NetError {
     },
     /// An endpoint that is no key.
     #[error("endpoint {0} is not an ed25519 public key: copy it again")]
-    BadEndpoint(super::EndpointId),
+    BadEndpoint(crate::wire::id::EndpointId),
     /// It was started again too often.
     #[error("the network was given up: {0}")]
     GivenUp(#[source] Escalation),

@@ -12,7 +12,6 @@
 //!
 //! The network has threads of its own: actors may block theirs. It never touches the log.
 
-mod address;
 mod book;
 mod config;
 mod connection;
@@ -30,7 +29,6 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use address::{EndpointId, PeerAddr};
 pub use config::NetworkConfig;
 pub use error::NetError;
 pub(crate) use error::ReadMessageError;

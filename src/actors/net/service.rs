@@ -18,7 +18,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use super::{
-    EndpointId, NetError, NetworkConfig, PeerAddr,
+    NetError, NetworkConfig,
     book::Book,
     connection::{Outcome, live},
     ended::Ended,
@@ -33,7 +33,7 @@ use crate::{
         supervise::{Cause, Decision, Died, Supervisor},
         watch::Kill,
     },
-    wire::sync::Role,
+    wire::{endpoint::PeerAddr, id::EndpointId, sync::Role},
 };
 
 /// What the tasks of the network have in common. It outlives the endpoint.

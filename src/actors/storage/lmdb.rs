@@ -56,10 +56,12 @@ pub(crate) enum Table {
     Cuts,
     /// Subject number, hash of the subscription's name → how far it has been acknowledged.
     Cursors,
+    /// Subject identifier → the local name, the secrets and the peers of a subject that is shared.
+    Shares,
 }
 
 /// The tables with their names, in the order of the enum.
-pub(crate) const TABLES: [(Table, &str); 15] = [
+pub(crate) const TABLES: [(Table, &str); 16] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),
@@ -75,6 +77,7 @@ pub(crate) const TABLES: [(Table, &str); 15] = [
     (Table::Writers, "writers"),
     (Table::Cuts, "cuts"),
     (Table::Cursors, "cursors"),
+    (Table::Shares, "shares"),
 ];
 
 /// An open environment.

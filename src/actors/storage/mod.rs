@@ -12,6 +12,7 @@
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
 //! * [`cursor`] is the place of a durable subscription in a log.
 //! * [`cuts`] is where the logs of authors end who signed two histories.
+//! * [`shares`] are the subjects that are shared with others.
 //! * [`home`] notices that the directory is a copy of another.
 //! * [`reader`] finds events by position, and by author and sequence number, wherever they lie; [`chain`] follows one author, `scan` reads those of a
 //!   subject in their order. [`mark`] is how a position is kept in the meta table.
@@ -50,6 +51,7 @@ pub(crate) mod preflight;
 pub(crate) mod reader;
 pub(crate) mod row;
 mod scan;
+pub(crate) mod shares;
 mod tail;
 
 pub use error::StorageError;

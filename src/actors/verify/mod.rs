@@ -329,6 +329,7 @@ impl Verification<'_> {
         rows.pending()?;
         rows.snapshots()?;
         rows.cursors()?;
+        rows.shares()?;
         self.keys.extend(rows.writers()?);
         rows.cuts(&self.keys)?;
         let head_rows = rows.all(Table::Heads)?;

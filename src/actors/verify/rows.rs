@@ -21,6 +21,7 @@ use crate::{
             mark,
             open::snapshot_row,
             row::unchecked,
+            shares::Share,
         },
     },
     wire::{
@@ -29,6 +30,7 @@ use crate::{
         id::{SubjectId, XaeroID},
         key::PublicKey,
         name,
+        ticket::SubjectKind,
     },
 };
 
@@ -76,7 +78,8 @@ impl<'v> Rows<'_, 'v> {
         let name = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
         let state = name.and_then(|number| self.subjects.iter().find(|state| state.number == Some(number)));
         // The keys of the other tables begin with something else.
-        let state = state.filter(|_| !matches!(table, "meta" | "writers" | "subject_numbers" | "signed_heads"));
+        let state =
+            state.filter(|_| !matches!(table, "meta" | "writers" | "subject_numbers" | "signed_heads" | "shares"));
         let finding = Finding::damage(what, remedy).row(table, key).offset(self.view.offset_of(row));
         self.findings.add(Finding { subject: state.map(|state| state.name.clone()), ..finding });
     }
@@ -143,7 +146,8 @@ impl<'v> Rows<'_, 'v> {
             if rows.only.is_some_and(|only| only != id) {
                 return;
             }
-            if name::open_subject_id(text) != id {
+            // The name of an owned subject is a local alias.
+            if name::open_subject_id(text) != id && !rows.is_owned(id) {
                 rows.bad("a subject's name does not give its identifier", ("subjects", key), row, remedy::RESTORE);
             }
             let back = rows.view.get(Table::SubjectNumbers, id.as_bytes());
@@ -160,6 +164,34 @@ impl<'v> Rows<'_, 'v> {
             if row.len() != 4 || named.is_ok_and(|named| named.is_none_or(|named| !named.starts_with(key))) {
                 let what = "a subject's identifier leads to the number of another subject, or of none";
                 rows.bad(what, ("subject_numbers", key), row, remedy::RESTORE);
+            }
+        })
+    }
+
+    /// Whether the subject is one of which the name says nothing.
+    fn is_owned(&self, id: SubjectId) -> bool {
+        let row = self.view.get(Table::Shares, id.as_bytes()).ok().flatten();
+        row.and_then(|row| Share::decode(id.as_bytes(), row)).is_some_and(|share| share.kind == SubjectKind::Owned)
+    }
+
+    /// The subjects that are shared.
+    pub(super) fn shares(&mut self) -> Result<(), StorageError> {
+        const REMEDY: &str = "the events are there: join the subject again, with a ticket from one of its peers";
+        let mut names: HashMap<String, SubjectId> = HashMap::new();
+        self.each(Table::Shares, &mut |rows, key, row| {
+            if rows.only.is_some_and(|only| only.as_bytes() != key) {
+                return;
+            }
+            match Share::decode(key, row) {
+                None => {
+                    rows.bad("how a subject is shared is damaged: its checksum differs", ("shares", key), row, REMEDY)
+                }
+                Some(share) => {
+                    if names.insert(share.name, share.subject).is_some() {
+                        let what = "two subjects have one name in this directory";
+                        rows.bad(what, ("shares", key), row, remedy::RESTORE);
+                    }
+                }
             }
         })
     }

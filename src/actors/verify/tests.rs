@@ -11,16 +11,19 @@ use crate::{
             cursor::Cursor,
             lmdb::{Env, TABLES, WriteTxn},
             row::checked,
+            shares::Share,
         },
     },
     event::{CRDT_SET_ADD, XaeroEvent},
     prelude::*,
     wire::{
+        endpoint::PeerAddr,
         fork::{ForkEvidence, ForkHalf},
         head::{HeadBatch, LogHead},
-        id::EventId,
+        id::{EndpointId, EventId},
         mmr::{InclusionProof, Peaks},
         sign::{SecretIdentity, Signer as _},
+        ticket::{SubjectKind, SubjectSecret},
     },
 };
 
@@ -139,6 +142,14 @@ fn scene(dir: &Path) {
     let cursor = Cursor { name: "indexer".to_owned(), covered: 7, state: None };
     let number = keys::SubjectNumber(0);
     txn.put(Table::Cursors, &keys::cursor(number, &Cursor::name_key("indexer")), &cursor.encode(number)).unwrap();
+    let share = Share {
+        subject: open_subject_id("tags"),
+        kind: SubjectKind::Open,
+        name: "tags".to_owned(),
+        secrets: vec![SubjectSecret::from([4; 32])],
+        peers: vec![PeerAddr::new(EndpointId::from([5; 32]))],
+    };
+    txn.put(Table::Shares, share.subject.as_bytes(), &share.encode()).unwrap();
     store.commit(txn).unwrap();
     drop(Peaks::new());
 }

@@ -91,7 +91,7 @@ impl DurableSubscription {
         let claim = Claim::new(core, name)?;
         let engine = core.node.engine()?;
         // The answer comes behind all that an earlier subscription of this name has acknowledged.
-        let log = engine.log(core.id, &core.name)?;
+        let log = engine.log(core.resolve(&engine)?, &core.name)?;
         let cursor = engine.store.cursor(&log, name).map_err(|error| match error {
             StorageError::DamagedRow { .. } => Error::from(DurableError::Damaged(name.to_owned())),
             other => other.into(),
@@ -107,7 +107,7 @@ impl DurableSubscription {
             state: cursor.and_then(|cursor| cursor.state),
             source: LogSource { store: Arc::downgrade(&engine.store), log, engine: Arc::downgrade(&engine) },
             pipeline: subject.spec().instantiate(),
-            contexts: MemoryContexts::new(vec![core.id]),
+            contexts: MemoryContexts::new(vec![core.id()]),
             held: VecDeque::new(),
             next,
             delivered: next,

@@ -128,7 +128,7 @@ impl Follower {
         runtime: &Arc<Runtime>,
         sink: Box<dyn Sink>,
     ) -> Arc<Self> {
-        let subjects = cores.iter().map(|core| core.id).collect();
+        let subjects = cores.iter().map(|core| core.id()).collect();
         let queues = cores.iter().map(|_| MemoryQueue::new(&options)).collect();
         let places = cores.iter().map(|_| Place::default()).collect();
         let follower = Arc::new_cyclic(|this| Self {

@@ -19,7 +19,10 @@ pub(super) use {default::default_shared, shared::NodeShared};
 use super::{engine::Engine, error::Error, handle::Subject};
 use crate::{
     actors::keyring::Succession,
-    wire::{id::XaeroID, key::PublicKey},
+    wire::{
+        id::{SubjectId, XaeroID},
+        key::PublicKey,
+    },
 };
 
 /// One data directory with its identities and subjects.
@@ -64,6 +67,15 @@ impl Node {
     #[must_use]
     pub fn subject(&self, name: impl Into<String>) -> Subject {
         Subject::on(&self.shared, name.into())
+    }
+
+    pub(super) const fn engine(&self) -> &Arc<Engine> {
+        &self._engine
+    }
+
+    /// The subject that the handles with this name are on, if there are any and they know.
+    pub(super) fn live_subject(&self, name: &str) -> Option<SubjectId> {
+        self.shared.live_subject(name)
     }
 
     /// Makes or finds the identity with this local name.
