@@ -27,5 +27,6 @@ pub mod segment;
 pub(crate) mod signing;
 pub(crate) mod storage;
 pub mod supervise;
+pub mod sync;
 pub(crate) mod verify;
 pub(crate) mod watch;
