@@ -145,8 +145,7 @@ impl SyncActor {
                 actor.do_send(Arrived(stream));
             }
         };
-        let secrets = self.secrets.iter().map(|secret| *secret.as_bytes()).collect();
-        self.net.share(self.source.log.id, secrets, Box::new(sink));
+        self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink));
     }
 
     fn end_sessions(&mut self) {
