@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     actors::{
-        net::SubjectStream,
+        net::{Came, SubjectStream},
         sync::{EndReason, Input, Output, ReadOutcome, Session, StoreOutcome},
     },
     subject::{bell::Bell, core::Core},
@@ -143,9 +143,10 @@ impl Driver {
             }
             let due = state.wake.and_then(|wake| begun.checked_add(wake));
             let event = tokio::select! {
-                message = reader.next(), if session.wants_input() => match message {
-                    Ok(Some(message)) => Event::Input(Input::Received(message)),
-                    Ok(None) => Event::Input(Input::Closed),
+                came = reader.step(), if session.wants_input() => match came {
+                    Ok(Came::Message(message)) => Event::Input(Input::Received(message)),
+                    Ok(Came::Part) => Event::Input(Input::Receiving),
+                    Ok(Came::End) => Event::Input(Input::Closed),
                     Err(error) if error.is_offence() => Event::Ended(Ending::Offence(error.to_string())),
                     Err(error) if error.reason() == Some(ByeReason::Refused) => Event::Ended(Ending::NotServed),
                     Err(_) => Event::Input(Input::Closed),
