@@ -69,22 +69,32 @@ pub mod event {
 
 pub use actors::{
     bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
-    committer::{IngestOutcome, IngestRefusal},
+    committer::{Explanation, IngestOutcome, IngestRefusal, RightsError},
     keyring::{KeyringError, Succession},
+    net::{NetError, NetworkConfig, PeerStatus},
     storage::StorageError,
     verify::{
         Finding, MAX_FINDINGS, Progress as VerifyProgress, Severity, VerifyError, VerifyOptions, VerifyReport, verify,
     },
     watch::ChildKind,
 };
+pub use crdt::rights::{BrokenRule, Denial, Member};
 pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};
 pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVector, XaeroEvent, XaeroID};
 pub use subject::{
     AckReceipt, ControlBus, DataBus, Delivery, DeliveryBatch, DurableError, DurableSubscription, Error, EventStream,
     Events, ExportError, ExportOptions, ExportSummary, Handle, ImportError, ImportFailure, ImportFork, ImportSummary,
-    IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, Sink, Subject,
-    SubjectActor, SubscribeOptions, Subscription, identity,
+    IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, ShareError, Sink,
+    Subject, SubjectActor, SubjectInfo, SubscribeOptions, Subscription, identity,
 };
+
+pub use wire::{
+    endpoint::PeerAddr,
+    id::EndpointId,
+    ticket::{SubjectKind, SubjectSecret, SubjectTicket, TicketError},
+};
+
+pub use wire::control::Role;
 
 /// The README's snippets, compiled and run by the tests.
 #[cfg(doctest)]

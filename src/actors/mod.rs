@@ -7,6 +7,7 @@
 //! * `aof`, `mmr`, `segment` and `batch` have the children of a subject's supervisor; `watch` tells it of their deaths, and
 //!   [`supervise`] decides what to do then.
 //! * [`sync`] is what peers of a subject say to each other, and when.
+//! * [`net`] has the connections to other nodes.
 //! * `verify` looks at a whole data directory without a change.
 //! * [`fault`] is where tests make things fail.
 //!
@@ -20,6 +21,7 @@ pub(crate) mod committer;
 pub mod fault;
 pub(crate) mod keyring;
 pub(crate) mod mmr;
+pub mod net;
 pub(crate) mod pool;
 pub(crate) mod runtime;
 pub mod segment;

@@ -1,6 +1,6 @@
 //! What all handles on one subject share: its buses, its pipelines, and whether it works in memory or is durable.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use actix::Addr;
 
@@ -8,6 +8,7 @@ use super::{
     bell::Bells,
     dead::DeadLetters,
     durable::Claims,
+    engine::Engine,
     error::Error,
     follower::{Follower, LogSource},
     node::NodeShared,
@@ -20,6 +21,7 @@ use crate::{
     actors::{
         bus::{Bus, Chunk, PublishError},
         pool::{Scheduled, Task, Worker},
+        storage::open::SubjectLog,
     },
     wire::{id::SubjectId, name},
 };
@@ -30,7 +32,8 @@ const PUMP_CHUNKS: usize = 16;
 /// One subject of one node.
 pub(crate) struct Core {
     pub(crate) name: String,
-    pub(crate) id: SubjectId,
+    /// Which subject the name stands for, once an open engine was asked: an alias is known to the data directory only.
+    id: OnceLock<SubjectId>,
     pub(crate) node: Arc<NodeShared>,
     pub(crate) data: Arc<Bus>,
     pub(crate) control: Arc<Bus>,
@@ -82,7 +85,7 @@ impl Core {
         };
         let (data, control) = (bus(), bus());
         let core = Arc::new_cyclic(|this| Self {
-            id: name::open_subject_id(&name),
+            id: OnceLock::new(),
             name,
             node,
             data,
@@ -109,6 +112,40 @@ impl Core {
     /// Whether the name is one that a subject can have.
     pub(crate) fn check(&self) -> Result<(), Error> {
         Ok(name::check(&self.name)?)
+    }
+
+    /// The subject's identifier. Before the engine is open, which a handle on the default node does not wait for, the one
+    /// of the open subject with this name.
+    pub(crate) fn id(&self) -> SubjectId {
+        if let Some(id) = self.known_id() {
+            return id;
+        }
+        let resolved = self.node.engine_at_hand().and_then(|engine| self.resolve(&engine).ok());
+        resolved.unwrap_or_else(|| name::open_subject_id(&self.name))
+    }
+
+    /// The subject's identifier, if it is settled already.
+    pub(crate) fn known_id(&self) -> Option<SubjectId> {
+        self.id.get().copied()
+    }
+
+    /// Finds out which subject the name stands for. From then on it is settled, for as long as this is there.
+    pub(crate) fn resolve(&self, engine: &Engine) -> Result<SubjectId, Error> {
+        match self.known_id() {
+            Some(id) => Ok(id),
+            None => {
+                let id = engine.subject_id(&self.name)?;
+                Ok(*self.id.get_or_init(|| id))
+            }
+        }
+    }
+
+    /// The node's engine, opened if it is not, and the subject's log, its extent known.
+    pub(crate) fn log(&self) -> Result<(Arc<Engine>, Arc<SubjectLog>), Error> {
+        self.check()?;
+        let engine = self.node.engine()?;
+        let log = engine.log(self.resolve(&engine)?, &self.name)?;
+        Ok((engine, log))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

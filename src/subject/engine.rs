@@ -9,7 +9,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::error::Error;
+use super::{error::Error, shares::Shares, sync::network::Network};
 use crate::{
     actors::{
         committer::{
@@ -17,7 +17,10 @@ use crate::{
             submission::{Batch, Outcome, Submission},
             thread::{Committer, Trust, WallClock},
         },
-        keyring::Keyring,
+        keyring::{
+            Keyring,
+            endpoint::{self, EndpointSecret},
+        },
         runtime::Runtime,
         storage::{
             StorageError, Store,
@@ -27,7 +30,7 @@ use crate::{
         },
     },
     wire::{
-        id::{SubjectId, XaeroID},
+        id::{EndpointId, SubjectId, XaeroID},
         key::PublicKey,
     },
 };
@@ -38,6 +41,10 @@ pub(crate) struct Engine {
     // Before the store: the committer's thread ends, and with it its hold on the store.
     pub(crate) committer: Arc<Committer>,
     pub(crate) store: Arc<Store>,
+    /// The subjects that are shared, and what the network has to know of them.
+    pub(crate) shares: Shares,
+    /// The network, once it is switched on.
+    pub(crate) network: Network,
     /// Whether the logs have trees, which the heads are made of.
     pub(crate) keeps_trees: bool,
     // After these: the threads on which the others' actors lived.
@@ -101,14 +108,30 @@ impl Engine {
         });
         if store.is_copy()? {
             keyring.succeed_all();
+            keyring.forget_endpoint()?;
             store.settle()?;
         }
         for error in keyring.damaged() {
             tracing::error!(%error, "an identity cannot be used");
         }
+        let shares = Shares::load(&store)?;
         let trust = signing.map_or(Trust::Off, |pause| Trust::Keys(Arc::clone(&keyring), pause));
         let committer = Arc::new(Committer::start(Arc::clone(&store), wall, trust)?);
-        let engine = Arc::new(Self { keyring, committer, store, keeps_trees: signing.is_some(), runtime });
+        let engine = Arc::new(Self {
+            keyring,
+            committer,
+            store,
+            shares,
+            network: Network::default(),
+            keeps_trees: signing.is_some(),
+            runtime,
+        });
+        let listener = Arc::downgrade(&engine);
+        engine.on_share_change(Some(Arc::new(move |subject| {
+            if let Some(engine) = listener.upgrade() {
+                engine.network.share_changed(subject);
+            }
+        })));
         let mut open = lock();
         let open = open.get_or_insert_with(HashMap::new);
         open.retain(|_, (engine, closed)| engine.strong_count() > 0 || !closed.try_lock().is_ok_and(|it| it.is_over()));
@@ -150,6 +173,16 @@ impl Engine {
         key.map(Some).ok_or_else(|| StorageError::DamagedRow { table: "writers", key: writer.to_string() })
     }
 
+    /// The secret key of the node's endpoint, made on first use.
+    pub(crate) fn endpoint_secret(&self) -> Result<EndpointSecret, Error> {
+        Ok(self.keyring.endpoint_secret()?)
+    }
+
+    /// Who the node is on the network.
+    pub(crate) fn endpoint_id(&self) -> Result<EndpointId, Error> {
+        Ok(endpoint::id_of(&self.endpoint_secret()?))
+    }
+
     /// Has the committer answer.
     pub(crate) fn ask(&self, log: &Arc<SubjectLog>, batch: Batch) -> Result<Outcome, StorageError> {
         if self.committer.is_own_thread() {
@@ -169,6 +202,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.network.stop();
         self.committer.stop();
     }
 }

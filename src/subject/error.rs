@@ -7,11 +7,13 @@ use thiserror::Error;
 use crate::{
     actors::{
         bus::{PublishError, SendError},
+        committer::RightsError,
         keyring::KeyringError,
+        net::NetError,
         storage::StorageError,
     },
-    subject::{durable::DurableError, pipeline::PipelineError},
-    wire::{id::Dot, name::NameError, proof::ProofError},
+    subject::{durable::DurableError, pipeline::PipelineError, shares::ShareError},
+    wire::{id::Dot, name::NameError, proof::ProofError, ticket::TicketError},
 };
 
 /// A failure of a node or a subject. Its message names the broken rule and the way out.
@@ -33,9 +35,21 @@ pub enum Error {
     /// A durable subscription.
     #[error(transparent)]
     Durable(#[from] DurableError),
+    /// A subject that cannot be shared or joined under its name.
+    #[error(transparent)]
+    Share(#[from] ShareError),
+    /// A ticket that is none, or cannot be made.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] NetError),
     /// An event was not published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// A role in an owned subject that was not given or taken.
+    #[error(transparent)]
+    Rights(#[from] RightsError),
     /// The platform names no directory for application data.
     #[error("this platform names no directory for data: set XAEROFLUX_DATA_DIR, or call Node::set_default")]
     NoDataDir,

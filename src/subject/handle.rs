@@ -105,9 +105,12 @@ impl Subject {
     }
 
     /// The subject's identifier, the same on every node.
+    ///
+    /// Whether a name stands for an owned subject is known to the data directory: a handle on the default node tells the
+    /// identifier of the open subject with its name until that is opened.
     #[must_use]
     pub fn id(&self) -> SubjectId {
-        self.core().map_or(SubjectId::from([0; 32]), |core| core.id)
+        self.core().map_or(SubjectId::from([0; 32]), |core| core.id())
     }
 
     /// Changes each event.

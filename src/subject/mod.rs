@@ -6,8 +6,10 @@
 //! * [`durable`] are the subscriptions whose place is on disk; `bell` wakes those who wait for the log.
 //! * [`run`] makes a subject durable; `supervisor` is the actor that it then is.
 //! * [`replay`] visits events of the log in place, [`read`] resolves it, and neither needs the subject to run.
-//! * [`trust`] is what a log can show to others, [`forks`] what is done about authors who sign two histories. [`ingest`] is
+//! * [`trust`] is what a log can show to others, [`forks`] what is done about authors who sign two histories, [`explain`] what became of one event. [`ingest`] is
 //!   the door for events made elsewhere, and [`transfer`] carries a subject from node to node in one file.
+//! * [`rights`] are the roles in owned subjects.
+//! * `shares` are the subjects that others share, with their secrets and peers; [`sharing`] how one gets there, by tickets.
 //! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
 
 pub(crate) mod bell;
@@ -16,6 +18,7 @@ pub mod dead;
 pub mod durable;
 pub(crate) mod engine;
 pub mod error;
+pub mod explain;
 pub mod follower;
 pub mod forks;
 pub mod handle;
@@ -26,9 +29,13 @@ pub mod pipeline;
 pub(crate) mod prover;
 pub mod read;
 pub mod replay;
+pub mod rights;
 pub mod run;
+pub mod shares;
+pub mod sharing;
 pub mod subscription;
 pub(crate) mod supervisor;
+pub(crate) mod sync;
 pub mod transfer;
 pub mod trust;
 
@@ -41,6 +48,8 @@ pub use node::{Node, NodeBuilder, identity};
 pub use notice::{Notice, Notices};
 pub use replay::{Events, Replay};
 pub use run::Handle;
+pub use shares::ShareError;
+pub use sharing::SubjectInfo;
 pub use subscription::{EventStream, Subscription};
 pub use supervisor::{Publish, SubjectActor};
 pub use transfer::{

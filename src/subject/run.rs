@@ -54,12 +54,13 @@ impl Handle {
     pub(crate) fn run(core: &Arc<Core>) -> Result<Self, Error> {
         core.check()?;
         let engine = core.node.engine()?;
+        let id = core.resolve(&engine)?;
         // Dropped after the state's lock: with the last reference to a pipeline go the user's closures.
         let (mut in_memory, mut followers) = (Vec::new(), Vec::new());
         let (log, mut state) = loop {
             // Asked again after each wait: the answer comes behind all that an earlier run handed to the committer, so
             // that the tokens of this run begin above those of that one.
-            let log = engine.log(core.id, &core.name)?;
+            let log = engine.log(id, &core.name)?;
             let state = core.state();
             if let State::Durable(running) = &*state {
                 if let Some(inner) = running.handle.upgrade() {

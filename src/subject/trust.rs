@@ -20,10 +20,7 @@ impl Subject {
     /// The node's engine and the subject's log, its extent known.
     pub(super) fn log(&self) -> Result<(Arc<Engine>, Arc<SubjectLog>), Error> {
         let core = self.core().ok_or(Error::NotRunning)?;
-        core.check()?;
-        let engine = core.node.engine()?;
-        let log = engine.log(core.id, &core.name)?;
-        Ok((engine, log))
+        core.log()
     }
 
     /// The newest signed head of an author's log here. For an author whose key is on this node it covers all that is

@@ -1,6 +1,7 @@
-//! Identifiers: who ([`XaeroID`]), which stream ([`SubjectId`]), which event ([`EventId`], [`Dot`]).
+//! Identifiers: who ([`XaeroID`]), which stream ([`SubjectId`]), which event ([`EventId`], [`Dot`]), which node
+//! ([`EndpointId`]).
 //!
-//! All of them are 32-byte BLAKE3 hashes, except the dot, which is a pair. They print and parse as 64
+//! All of them are 32-byte BLAKE3 hashes, except the endpoint, which is a public key, and the dot, which is a pair. They print and parse as 64
 //! digits of lower-case hexadecimal and nothing else, so that two texts that differ name two things that differ.
 
 use std::{fmt, str::FromStr};
@@ -89,6 +90,11 @@ identifier! {
 identifier! {
     /// One event, by content: see [`record`](crate::wire::record) for what is hashed.
     EventId
+}
+
+identifier! {
+    /// One node on the network: its ed25519 public key, which each of its connections proves.
+    EndpointId
 }
 
 /// The name of one event within a subject: its author and its place in that author's log.

@@ -7,6 +7,9 @@ use crate::wire::{id::SubjectId, limits::MAX_SUBJECT_NAME_BYTES};
 /// Domain of the hash that turns an open subject's name into its identifier.
 const OPEN_SUBJECT_CONTEXT: &str = "xaeroflux 2026 open subject id v1";
 
+/// Domain of the hash that turns the genesis of an owned subject into its identifier.
+const OWNED_SUBJECT_CONTEXT: &str = "xaeroflux 2026 owned subject id v1";
+
 /// A name that no subject can have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -45,6 +48,13 @@ pub fn open_subject_id(name: &str) -> SubjectId {
     SubjectId::from(blake3::derive_key(OPEN_SUBJECT_CONTEXT, name.as_bytes()))
 }
 
+/// The identifier of the owned subject with this genesis, the payload of its first event: who made it is part of who it
+/// is. Its name is a local alias, and means nothing elsewhere.
+#[must_use]
+pub fn owned_subject_id(genesis: &[u8]) -> SubjectId {
+    SubjectId::from(blake3::derive_key(OWNED_SUBJECT_CONTEXT, genesis))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +75,11 @@ mod tests {
             open_subject_id("workspace/team-alpha/object/general-chat").to_string()
         );
         assert_ne!(open_subject_id("a"), open_subject_id("b"));
+    }
+
+    #[test]
+    fn no_owned_subject_has_the_id_of_an_open_one() {
+        assert_ne!(owned_subject_id(b"a"), open_subject_id("a"));
+        assert_ne!(owned_subject_id(b"a"), owned_subject_id(b"b"));
     }
 }

@@ -67,6 +67,19 @@ pub enum KeyringError {
     /// A new key does not work.
     #[error("a new key could not be made: {0}")]
     Generate(#[source] KeyError),
+    /// The file of the endpoint's key holds no usable key.
+    #[error(
+        "the endpoint key {path} cannot be used ({what}): restore it from a backup, or move it away for a new endpoint, and make new tickets"
+    )]
+    BadEndpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The system has no random numbers.
+    #[error("the operating system gave no random numbers for a key: {0}")]
+    Randomness(String),
     /// The operating system refused.
     #[error("could not {action} {path}: {source}")]
     Io {

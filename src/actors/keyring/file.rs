@@ -139,7 +139,7 @@ fn write_synced(path: &Path, bytes: &[u8], options: &mut OpenOptions) -> io::Res
     file.sync_all()
 }
 
-fn sync_directory(dir: &Path) -> Result<(), KeyringError> {
+pub(super) fn sync_directory(dir: &Path) -> Result<(), KeyringError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("sync the directory", dir))
 }
 

@@ -6,6 +6,7 @@
 //! - [`Keyring`] finds, makes, imports and exports identities, and hands out signers.
 //! - A name is checked by [`check`]: it is a file name on every system.
 //! - [`Succession`] is what keeps a copied directory from writing under the same keys as its original.
+//! - `endpoint` is the key of the node on the network, which is no identity.
 //! - `file` is where the disk is touched: permissions, and a write that is whole or not there at all.
 //!
 //! # What holds
@@ -17,6 +18,7 @@
 //!
 //! One process at a time uses a data directory, which its lock ensures; threads of one process are kept apart here.
 
+pub(crate) mod endpoint;
 mod error;
 mod file;
 pub(crate) mod inspect;

@@ -89,9 +89,7 @@ impl Subject {
     /// Where the data directory cannot be opened, or one of the places is damaged.
     pub fn durable_names(&self) -> Result<Vec<String>, Error> {
         let core = self.core().ok_or(Error::NotRunning)?;
-        core.check()?;
-        let engine = core.node.engine()?;
-        let log = engine.log(core.id, &core.name)?;
+        let (engine, log) = core.log()?;
         Ok(engine.store.cursor_names(&log)?)
     }
 
@@ -104,8 +102,7 @@ impl Subject {
         let core = self.core().ok_or(Error::NotRunning)?;
         core.check()?;
         let _claim = Claim::new(core, name)?;
-        let engine = core.node.engine()?;
-        let log = engine.log(core.id, &core.name)?;
+        let (engine, log) = core.log()?;
         let was_there = !matches!(engine.store.cursor(&log, name), Ok(None));
         let (tell, told) = mpsc::channel();
         engine.committer.submit(Submission {

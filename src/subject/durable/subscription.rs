@@ -24,7 +24,7 @@ use crate::{
         bell::Bell,
         engine::Engine,
         error::Error,
-        follower::{LogSource, fill_proofs},
+        follower::{LogSource, fill_proofs, is_control},
         handle::Subject,
         pipeline::{MemoryContexts, Pipeline},
         prover::Prover,
@@ -91,7 +91,7 @@ impl DurableSubscription {
         let claim = Claim::new(core, name)?;
         let engine = core.node.engine()?;
         // The answer comes behind all that an earlier subscription of this name has acknowledged.
-        let log = engine.log(core.id, &core.name)?;
+        let log = engine.log(core.resolve(&engine)?, &core.name)?;
         let cursor = engine.store.cursor(&log, name).map_err(|error| match error {
             StorageError::DamagedRow { .. } => Error::from(DurableError::Damaged(name.to_owned())),
             other => other.into(),
@@ -107,7 +107,7 @@ impl DurableSubscription {
             state: cursor.and_then(|cursor| cursor.state),
             source: LogSource { store: Arc::downgrade(&engine.store), log, engine: Arc::downgrade(&engine) },
             pipeline: subject.spec().instantiate(),
-            contexts: MemoryContexts::new(vec![core.id]),
+            contexts: MemoryContexts::new(vec![core.id()]),
             held: VecDeque::new(),
             next,
             delivered: next,
@@ -257,7 +257,7 @@ impl DurableSubscription {
         let cuts = self.source.log.cuts();
         for (ordinal, event) in (self.next..).zip(events) {
             let dot = event.evt.dot();
-            if dot.is_some_and(|dot| cuts.retracts(dot)) {
+            if dot.is_some_and(|dot| cuts.retracts(dot)) || is_control(event.evt.event_type) {
                 continue;
             }
             let mut sink = |event| passed.push_back((ordinal, event));

@@ -49,7 +49,7 @@ fn a_place_beyond_the_end_of_the_log_is_an_error() {
     let (subject, _handle) = subject_of(&node, 3);
     let core = subject.core().unwrap();
     let engine = core.node.engine().unwrap();
-    let log = engine.log(core.id, &core.name).unwrap();
+    let log = engine.log(core.id(), &core.name).unwrap();
     let place = |covered| {
         let (tell, told) = mpsc::channel();
         let cursor = Cursor { name: "a".to_owned(), covered, state: None };

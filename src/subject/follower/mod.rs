@@ -35,7 +35,7 @@ use actix::Addr;
 
 pub use options::{Lag, Overflow, SubscribeOptions};
 pub(crate) use sink::{ClosureSink, Outbox, OutboxSink, Sink};
-pub(crate) use source::{LogSource, event_of, fill_proofs};
+pub(crate) use source::{LogSource, event_of, fill_proofs, is_control};
 
 use self::{queue::MemoryQueue, source::Feed, step::Inner};
 use super::{core::Core, pipeline::PipelineSpec};
@@ -128,7 +128,7 @@ impl Follower {
         runtime: &Arc<Runtime>,
         sink: Box<dyn Sink>,
     ) -> Arc<Self> {
-        let subjects = cores.iter().map(|core| core.id).collect();
+        let subjects = cores.iter().map(|core| core.id()).collect();
         let queues = cores.iter().map(|_| MemoryQueue::new(&options)).collect();
         let places = cores.iter().map(|_| Place::default()).collect();
         let follower = Arc::new_cyclic(|this| Self {

@@ -10,8 +10,9 @@ use hashbrown::HashMap;
 
 use super::default::{environment_dir, platform_dir};
 use crate::{
-    actors::{bus::BusLimits, committer::thread::WallClock, storage::open::StoreOptions},
+    actors::{bus::BusLimits, committer::thread::WallClock, net::NetworkConfig, storage::open::StoreOptions},
     subject::{core::Core, engine::Engine, error::Error},
+    wire::id::SubjectId,
 };
 
 /// What a node is made of, open or not.
@@ -37,6 +38,8 @@ pub(super) struct Options {
     pub(super) bus: BusLimits,
     /// How long from one job of the signing thread to the next; `None` where there are no trees, and nothing is signed.
     pub(super) signing: Option<Duration>,
+    /// How it talks to peers, if it does.
+    pub(super) network: Option<NetworkConfig>,
 }
 
 impl NodeShared {
@@ -69,10 +72,26 @@ impl NodeShared {
             let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
             *options = Options { dir: options.dir.take(), ..new };
         }
-        let Options { store, wall, own_name, signing, .. } = self.options();
+        let Options { store, wall, own_name, signing, network, .. } = self.options();
         let opened = Engine::open(&self.dir()?, store, wall, own_name.as_deref(), signing)?;
+        if let Some(config) = network {
+            opened.start_network(config)?;
+        }
         *engine = Arc::downgrade(&opened);
         Ok(opened)
+    }
+
+    /// The node's engine, if it is open and that can be seen without waiting for somebody who opens it.
+    pub(crate) fn engine_at_hand(&self) -> Option<Arc<Engine>> {
+        self.engine.try_lock().ok()?.upgrade()
+    }
+
+    /// The subject that the handles with this name are on, if there are any and they know.
+    pub(super) fn live_subject(&self, name: &str) -> Option<SubjectId> {
+        let subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        let core = subjects.get(name).and_then(Weak::upgrade);
+        drop(subjects);
+        core.and_then(|core| core.known_id())
     }
 
     /// The node's engine, if it is open.
@@ -101,6 +120,8 @@ impl NodeShared {
 
     /// The subject with this name, made if it is not there.
     pub(crate) fn core(self: &Arc<Self>, name: String) -> Arc<Core> {
+        // Before the lock, and dropped after it: it may be the last reference.
+        let engine = self.engine_at_hand();
         let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(core) = subjects.get(&name).and_then(Weak::upgrade) {
             return core;
@@ -109,6 +130,10 @@ impl NodeShared {
             subjects.retain(|_, core| core.strong_count() > 0);
         }
         let core = Core::new(Arc::clone(self), name.clone());
+        if let Some(Err(error)) = engine.as_deref().map(|engine| core.resolve(engine)) {
+            // Whoever needs the log is told.
+            tracing::error!(subject = core.name, %error, "which subject the name stands for cannot be told");
+        }
         subjects.insert(name, Arc::downgrade(&core));
         core
     }

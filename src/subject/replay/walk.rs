@@ -57,9 +57,7 @@ impl Walk {
 
     fn start(subject: &Subject, filter: Filter) -> Result<Self, Error> {
         let core = subject.core().ok_or(Error::NotRunning)?;
-        core.check()?;
-        let engine = core.node.engine()?;
-        let log = engine.log(core.id, &core.name)?;
+        let (engine, log) = core.log()?;
         let end = log.count();
         Ok(Self { engine, log, filter, chain: None, next: 0, end })
     }

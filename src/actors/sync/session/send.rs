@@ -90,19 +90,18 @@ impl Session {
         if authors > MAX_AUTHORS {
             return Err(Offence::VectorTooLong { limit: MAX_AUTHORS });
         }
-        let bounds = entries.first().zip(entries.last()).map(|((first, _), (last, _))| (*first, *last));
+        let bounds = entries.first().zip(entries.last()).map(|(first, last)| (first.author, last.author));
         if last.zip(bounds).is_some_and(|(last, (first, _))| first <= last) {
             return Err(Offence::VectorOrder);
         }
-        if !entries.is_empty() {
-            out.push(Output::PeerHas(entries));
-        }
-        if more {
-            let (_, last) = bounds.ok_or(Offence::VectorOrder)?;
-            self.sending.asked = Asked::Partly { last, authors };
-        } else {
-            self.sending.asked = Asked::Whole;
-            self.sending.is_known = true;
+        // An empty part that another follows would be one of endlessly many.
+        let partly = bounds.map(|(_, last)| Asked::Partly { last, authors });
+        let asked = if more { partly.ok_or(Offence::VectorOrder)? } else { Asked::Whole };
+        out.push(Output::PeerHas { entries, first: last.is_none() });
+        self.sending.asked = asked;
+        // Between the parts what the peer has is known in part only: what is read then would be sent again.
+        self.sending.is_known = !more;
+        if !more {
             self.sending.push = push;
             self.sending.read(out);
         }

@@ -9,7 +9,7 @@ use crate::{
     actors::sync::simulation::log::{Lengths, Log, author, evidence},
     wire::{
         id::XaeroID,
-        sync::{Bye, ByeReason, Events, Kind, Message, Summary, SyncError, Vector},
+        sync::{Bye, ByeReason, Events, Kind, Message, Summary, SyncError, Vector, VectorEntry},
     },
 };
 
@@ -26,8 +26,12 @@ fn chunk() -> Events {
     log.read(&mut Lengths::new(), &mut 0, 1).unwrap()
 }
 
+fn entry(author: XaeroID) -> VectorEntry {
+    VectorEntry::new(author, 1, &[7; 32])
+}
+
 fn vector(entries: &[u8], more: bool, push: bool) -> Message {
-    Message::Vector(Vector { entries: entries.iter().map(|number| (author(*number), 1)).collect(), more, push })
+    Message::Vector(Vector { entries: entries.iter().map(|number| entry(author(*number))).collect(), more, push })
 }
 
 fn done(new: u64) -> Input {
@@ -137,15 +141,25 @@ fn while_two_chunks_are_being_stored_no_further_one_is_read() {
 #[test]
 fn a_vector_is_answered_chunk_by_chunk_also_while_we_download_ourselves() {
     let mut alone = Alone::downloading();
-    let has = |number| Output::PeerHas(vec![(author(number), 1)]);
-    assert_eq!(alone.hear(vector(&[1], true, false)), [has(1)]);
-    assert_eq!(alone.hear(vector(&[2], false, false)), [has(2), Output::Read]);
+    let has = |number, first| Output::PeerHas { entries: vec![entry(author(number))], first };
+    assert_eq!(alone.hear(vector(&[1], true, false)), [has(1, true)]);
+    assert_eq!(alone.hear(vector(&[2], false, false)), [has(2, false), Output::Read]);
     let out = alone.give(Input::Read(ReadOutcome::Chunk(chunk())));
     assert_eq!(out, [Output::Send(Message::Events(chunk())), Output::Read]);
     assert_eq!(alone.give(Input::Grown { cuts_changed: false }), [], "one read at a time");
     let out = alone.give(Input::Read(ReadOutcome::End(summary(7, 8))));
     assert_eq!(out, [Output::Send(Message::CaughtUp { root: [7; 32], events: 8 })]);
     assert_eq!(alone.session.status(), Status::Downloading);
+}
+
+#[test]
+fn between_the_parts_of_a_vector_nothing_is_pushed() {
+    let mut alone = Alone::new(summary(1, 5), summary(1, 5));
+    alone.hear(Message::Push(true));
+    alone.give(Input::Read(ReadOutcome::End(summary(1, 5))));
+    alone.hear(vector(&[1], true, true));
+    assert_eq!(alone.give(Input::Grown { cuts_changed: false }), []);
+    assert_eq!(alone.hear(vector(&[2], false, true)).last(), Some(&Output::Read));
 }
 
 #[test]
@@ -365,7 +379,7 @@ fn a_vector_out_of_order_too_long_or_before_its_time_is_an_offence() {
             bytes[..4].copy_from_slice(&number.to_be_bytes());
             XaeroID::from(bytes)
         };
-        let entries = (from..from + authors).map(|number| (author(number), 1)).collect();
+        let entries = (from..from + authors).map(|number| entry(author(number))).collect();
         Message::Vector(Vector { entries, more, push: false })
     };
     let most = u32::try_from(MAX_AUTHORS).unwrap();

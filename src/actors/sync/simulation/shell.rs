@@ -60,7 +60,12 @@ impl World {
             let mut wishes = Vec::new();
             match output {
                 output if output.waits_for_stream() => end.wait(output),
-                Output::PeerHas(entries) => end.peer_has(entries),
+                Output::PeerHas { entries, first } => {
+                    if first {
+                        end.forget();
+                    }
+                    end.peer_has(entries.into_iter().map(|entry| (entry.author, entry.length)));
+                }
                 Output::PeerHasLook => end.peer_has_look(),
                 Output::Store(events) => self.store((link, side), Job::Chunk(events)),
                 Output::TakeFork(fork) => {
@@ -99,7 +104,7 @@ impl World {
             match output {
                 Output::Send(message) => self.send((link, side), message),
                 Output::SendVector { push } => {
-                    let entries: Vec<_> = log.lengths().iter().map(|(author, length)| (*author, *length)).collect();
+                    let entries: Vec<_> = log.vector();
                     let mut parts: Vec<_> = entries.chunks(VECTOR_ENTRIES).map(<[_]>::to_vec).collect();
                     let last = parts.pop().unwrap_or_default();
                     for entries in parts {

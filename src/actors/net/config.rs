@@ -1,0 +1,77 @@
+//! What an application decides about the network.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::limits::Timing;
+use crate::wire::endpoint::PeerAddr;
+
+/// How a node talks to others. It is off unless a node is given one of these.
+///
+/// As it is made, a node listens on all interfaces at any free port, knows no peer, and uses no relay, no DNS and no other
+/// server: two nodes that are told each other's address need nothing else.
+///
+/// ```
+/// use xaeroflux::NetworkConfig;
+/// let config = NetworkConfig::new().listen("127.0.0.1:0".parse()?);
+/// assert_eq!(config.listen_addrs().len(), 1);
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct NetworkConfig {
+    listen: Vec<SocketAddr>,
+    peers: Vec<PeerAddr>,
+    relays: Vec<String>,
+    pub(super) timing: Timing,
+}
+
+impl NetworkConfig {
+    /// All interfaces, any port, no peers, no relay.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Listens on this address; call it again for another one. Port 0 is any free port. Without any, `0.0.0.0:0` and
+    /// `[::]:0`.
+    pub fn listen(mut self, addr: SocketAddr) -> Self {
+        self.listen.push(addr);
+        self
+    }
+
+    /// Keeps a connection to this peer, as far as it can be reached.
+    pub fn peer(mut self, peer: PeerAddr) -> Self {
+        self.peers.push(peer);
+        self
+    }
+
+    /// Uses the relay with this URL for peers that cannot be reached directly; call it again for another one.
+    pub fn relay(mut self, url: impl Into<String>) -> Self {
+        self.relays.push(url.into());
+        self
+    }
+
+    /// How long a peer that is called may take to answer, and then to say who it is: 10 seconds each, unless this is called.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.connect = timeout;
+        self.timing.hello = timeout;
+        self
+    }
+
+    /// The addresses of [`listen`](Self::listen).
+    #[must_use]
+    pub fn listen_addrs(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// The peers of [`peer`](Self::peer).
+    #[must_use]
+    pub fn peers(&self) -> &[PeerAddr] {
+        &self.peers
+    }
+
+    /// The URLs of [`relay`](Self::relay).
+    #[must_use]
+    pub fn relays(&self) -> &[String] {
+        &self.relays
+    }
+}

@@ -1,0 +1,4 @@
+//! Two or more nodes on real sockets of this machine.
+
+mod nodes;
+mod pairs;
