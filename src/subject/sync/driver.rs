@@ -60,6 +60,10 @@ struct Links {
     arrived: UnboundedSender<Arrived>,
 }
 
+/// How long a peer is still served that has just been revoked in an owned subject: so that it learns of it, and why nothing
+/// more comes. Many times what a round trip takes.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -113,7 +117,7 @@ enum Event {
 impl Driver {
     /// Runs the session on this stream until it is over, and says why. Dropped, it ends the stream.
     pub(super) async fn run(mut self, stream: SubjectStream) -> Ending {
-        let SubjectStream { mut reader, send, slot, .. } = stream;
+        let SubjectStream { mut reader, send, slot, peer, .. } = stream;
         // Both end with this task, and with its senders.
         let mut tasks = JoinSet::new();
         let ((jobs, lane_jobs), (done, mut lane_done)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
@@ -131,6 +135,7 @@ impl Driver {
         let mut state =
             State { links, look: None, sent: HashMap::new(), reconsider: Reconsider::No, wake: None, end: None };
         let mut out = Vec::new();
+        let mut leave_at: Option<Duration> = None;
         let (mut heard, mut cuts) = (self.bell.rings(), self.source.log.forks());
         session.handle(begun.elapsed(), Input::Start, &mut out);
         let reason = loop {
@@ -141,7 +146,7 @@ impl Driver {
             if let Some(reason) = state.end.take() {
                 break Ending::from(reason);
             }
-            let due = state.wake.and_then(|wake| begun.checked_add(wake));
+            let due = state.wake.into_iter().chain(leave_at).min().and_then(|due| begun.checked_add(due));
             let event = tokio::select! {
                 came = reader.step(), if session.wants_input() => match came {
                     Ok(Came::Message(message)) => Event::Input(Input::Received(message)),
@@ -168,6 +173,11 @@ impl Driver {
                 () = sleep_until(due) => Event::Time,
             };
             let now = begun.elapsed();
+            if leave_at.is_some_and(|at| at <= now) {
+                tracing::info!(writer = %peer.writer, subject = self.source.log.name, "a peer was revoked and is served no longer");
+                reader.stop(ByeReason::Refused);
+                break Ending::Over;
+            }
             let input = match event {
                 Event::Input(input) => input,
                 Event::Looked(look) => {
@@ -195,6 +205,9 @@ impl Driver {
                 Event::Kept(Kept::Failed(error)) => Input::Stored(StoreOutcome::Failed(error.to_string())),
                 Event::Grown => {
                     heard = self.bell.rings();
+                    if leave_at.is_none() && !self.source.log.may_read(peer.writer) {
+                        leave_at = Some(now.saturating_add(FAREWELL));
+                    }
                     let now_cuts = self.source.log.forks();
                     let cuts_changed = now_cuts != cuts;
                     cuts = now_cuts;
