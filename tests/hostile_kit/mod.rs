@@ -27,7 +27,7 @@ use xaeroflux::{
 };
 
 /// Longer than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until it is so. It looks a few hundred times a second, which leaves the machine to the tests beside it.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -53,8 +53,7 @@ impl Eve {
     /// Calls the node and exchanges hellos.
     pub fn calls(node: &Node) -> Self {
         let addr = node.peer_addr().unwrap();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let identity = Arc::new(SecretIdentity::generate().unwrap());
         let greeted = runtime.block_on(async {
             let endpoint = Endpoint::builder(presets::Minimal)
@@ -72,11 +71,9 @@ impl Eve {
             let connection = endpoint.connect(to, b"xaeroflux/1").await.unwrap();
             let mut exported = [0; 32];
             connection.export_keying_material(&mut exported, Binding::LABEL, &[]).unwrap();
-            let binding =
-                Binding { exported, dialer: *endpoint.id().as_bytes(), acceptor: *addr.endpoint.as_bytes() };
+            let binding = Binding { exported, dialer: *endpoint.id().as_bytes(), acceptor: *addr.endpoint.as_bytes() };
             let (mut send, mut recv) = connection.open_bi().await.unwrap();
-            let hello =
-                Hello::sign(&*identity, identity.public_key(), Versions::OURS, Role::Dialer, &binding).unwrap();
+            let hello = Hello::sign(&*identity, identity.public_key(), Versions::OURS, Role::Dialer, &binding).unwrap();
             send.write_all(&Message::Hello(Box::new(hello)).encode()).await.unwrap();
             let Some(Message::Hello(hello)) = read(&mut recv).await else { panic!("no hello") };
             hello.verify(Role::Acceptor, &binding).unwrap();
@@ -128,7 +125,8 @@ impl Eve {
     /// As [`says`](Self::says), of any bytes.
     pub fn raw(&mut self, bytes: &[u8]) {
         // A connection that is gone is seen by whoever waits for that.
-        let _ = self.runtime.block_on(async { timeout(PATIENCE, self.control.0.write_all(bytes)).await }).expect("stuck");
+        let _ =
+            self.runtime.block_on(async { timeout(PATIENCE, self.control.0.write_all(bytes)).await }).expect("stuck");
     }
 
     /// The next message of the control stream; `None` where it is gone.

@@ -79,13 +79,7 @@ impl Writer {
 
     /// An event that names these as seen.
     pub fn write_after(&mut self, deps: &[Dot], payload: &[u8]) {
-        let clock = Clock::from_millis(FIRST_MILLIS + self.len());
-        self.write_at(clock, deps, payload);
-    }
-
-    /// An event with this clock.
-    pub fn write_at(&mut self, clock: Clock, deps: &[Dot], payload: &[u8]) {
-        let subject = self.subject;
+        let (clock, subject) = (Clock::from_millis(FIRST_MILLIS + self.len()), self.subject);
         self.append(&Record {
             subject,
             dot: Dot::new(self.id(), self.len() + 1),
@@ -137,8 +131,7 @@ impl Writer {
 
     /// What shows that the first `length` events are the author's, with the key.
     pub fn proof(&self, length: u64) -> LogProof {
-        let ConsistencyProof { path, .. } =
-            ConsistencyProof::make(&mut &self.tree(), length, self.len()).unwrap();
+        let ConsistencyProof { path, .. } = ConsistencyProof::make(&mut &self.tree(), length, self.len()).unwrap();
         LogProof { key: Some(self.key().clone()), head: self.head(), length, path }
     }
 
@@ -155,10 +148,7 @@ impl Writer {
 }
 
 /// A chunk of these frames, with these proofs.
-pub fn chunk<'f>(
-    frames: impl IntoIterator<Item = &'f [u8]>,
-    proofs: impl IntoIterator<Item = LogProof>,
-) -> Events {
+pub fn chunk<'f>(frames: impl IntoIterator<Item = &'f [u8]>, proofs: impl IntoIterator<Item = LogProof>) -> Events {
     let mut builder = EventsBuilder::new();
     for frame in frames {
         assert!(builder.push(frame));
