@@ -176,3 +176,6 @@ fn open<'a>(subject: SubjectId, chunk: &'a Events) -> Result<(Vec<RecordView<'a>
         Err(SyncError::BadField { kind: super::Kind::EVENTS, field: "number of events" })
     }
 }
+
+#[cfg(test)]
+mod tests;
