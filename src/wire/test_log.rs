@@ -7,6 +7,7 @@ use crate::wire::{
     frame,
     head::{HeadBatch, LogHead, SignedHead},
     id::{Dot, EventId, SubjectId, XaeroID},
+    key::PublicKey,
     mmr::{Hash, InclusionProof, Tree, root_at},
     proof::{EventHeader, EventProof},
     record::{Record, RecordView},
@@ -64,6 +65,11 @@ impl TestLog {
         let inclusion = self.inclusion(seq, head.head().length);
         EventProof::new(EventHeader::of(&self.record(seq)), inclusion, head.clone()).unwrap()
     }
+}
+
+/// The public key of the tests' identity.
+pub(crate) fn public_key() -> PublicKey {
+    identity().public_key().clone()
 }
 
 fn view(frame: &[u8]) -> RecordView<'_> {

@@ -174,6 +174,7 @@ impl LogWriter {
     /// Takes over from the writer that was in use before a failure what is not on disk.
     pub(crate) fn succeed(&mut self, old: &Self) {
         self.keeps_trees = old.keeps_trees;
+        self.refusals = old.refusals.clone();
         self.heads.unsignable.clone_from(&old.heads.unsignable);
         self.heads.stuck.extend(&old.heads.stuck);
         self.heads.held = old.heads.held;

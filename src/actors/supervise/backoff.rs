@@ -36,8 +36,7 @@ impl Backoff {
         }
         let nominal = FIRST_DELAY.saturating_mul(1_u32.checked_shl(self.deaths).unwrap_or(u32::MAX)).min(MAX_DELAY);
         self.deaths = self.deaths.saturating_add(1);
-        let half = nominal / 2;
-        let delay = half + half.mul_f64(fraction(random));
+        let delay = jittered(nominal, random);
         self.restarted_at = Some(now.saturating_add(delay));
         delay
     }
@@ -46,6 +45,13 @@ impl Backoff {
     pub const fn reset(&mut self) {
         *self = Self::new();
     }
+}
+
+/// Between half of a wait and all of it, by 64 random bits.
+#[must_use]
+pub fn jittered(nominal: Duration, random: u64) -> Duration {
+    let half = nominal / 2;
+    half + half.mul_f64(fraction(random))
 }
 
 /// 32 of the random bits as a number from 0 to 1.

@@ -344,7 +344,9 @@ impl Verification<'_> {
         rows.pending()?;
         rows.snapshots()?;
         rows.cursors()?;
+        rows.control()?;
         rows.shares()?;
+        rows.republished()?;
         self.keys.extend(rows.writers()?);
         rows.cuts(&self.keys)?;
         let head_rows = rows.all(Table::Heads)?;

@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::*;
-use crate::{Node, XaeroEvent, event::CRDT_SET_ADD, subject::node::NodeBuilder, wire::ticket::SubjectTicket};
+use crate::{Node, XaeroEvent, event::CRDT_SET_ADD, wire::ticket::SubjectTicket};
 
 fn node(dir: &Path) -> Node {
-    NodeBuilder::new().data_dir(dir).build().unwrap()
+    Node::builder().data_dir(dir).build().unwrap()
 }
 
 fn owned(name: &str) -> SubjectTicket {
