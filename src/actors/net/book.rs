@@ -150,7 +150,11 @@ impl Book {
         {
             let mut state = self.lock();
             let peer = state.peers.entry(addr.endpoint).or_insert_with(|| Peer::new(now));
-            peer.addr = Some(addr);
+            // Of an address that is out of date and one that is not, nobody can tell which is which: both are called.
+            peer.addr = Some(match peer.addr.take() {
+                Some(known) => known.joined(addr),
+                None => addr,
+            });
             peer.call_at = now;
             peer.failures = 0;
         }
