@@ -9,9 +9,16 @@ mod checks;
 use std::{fs, net::SocketAddr, path::PathBuf};
 
 use xaeroflux::{
-    EndpointId, ExportOptions, Node, PeerAddr, SubjectId, SubjectSecret, SubjectTicket, XaeroEvent,
+    Dot, EndpointId, ExportOptions, Node, PeerAddr, Role, SubjectId, SubjectSecret, SubjectTicket, XaeroEvent, XaeroID,
     event::CRDT_SET_ADD,
-    wire::{fork::ForkEvidence, head::SignedHead, key_file, proof::EventProof, sign::SecretIdentity},
+    wire::{
+        control::{Control, Genesis, Grant, Join, Revoke},
+        fork::ForkEvidence,
+        head::SignedHead,
+        key_file,
+        proof::EventProof,
+        sign::SecretIdentity,
+    },
 };
 
 /// The seeds of a target, by name.
@@ -71,6 +78,15 @@ fn signed_heads() {
     for (name, bytes) in seeds("signed_head") {
         let holds = SignedHead::decode(&bytes).and_then(|head| head.verify(&checks::key()));
         assert_eq!(holds.is_ok(), name == "good.bin", "{name}: {holds:?}");
+    }
+}
+
+#[test]
+fn control_records() {
+    run("control", checks::control::check);
+    for (name, bytes) in seeds("control") {
+        let read = bytes.split_first().map(|(code, payload)| Control::decode(*code, payload));
+        assert_eq!(read.is_some_and(|read| read.is_ok()), name.starts_with("good"), "{name}");
     }
 }
 
@@ -153,7 +169,37 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Control records, each behind its code.
+fn write_control_seeds(dir: &std::path::Path) {
+    let [creator, bob] = [1, 2].map(|byte| XaeroID::from([byte; 32]));
+    let grant = Dot::new(creator, 2);
+    let (role, authority) = (Role::Writer, Some(grant));
+    let records = [
+        ("good", Control::Grant(Grant { grantee: bob, role, authority: None })),
+        ("good_by_owner", Control::Grant(Grant { grantee: bob, role, authority })),
+        ("good_genesis", Control::Genesis(Genesis { creator, nonce: [3; 16] })),
+        ("good_join", Control::Join(Join { grant })),
+        ("good_revocation", Control::Revoke(Revoke { target: bob, last_valid: 7, authority })),
+    ];
+    fs::create_dir_all(dir).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.join(name).with_extension("bin"), bytes).unwrap();
+    for (name, control) in records {
+        let bytes = [vec![control.code()], control.encode()].concat();
+        write(name, &bytes);
+        write(&name.replace("good", "cut_short"), &bytes[..bytes.len() - 1]);
+        let mut newer = bytes.clone();
+        newer[1] = 2;
+        write(&name.replace("good", "newer_version"), &newer);
+        write(&name.replace("good", "other_code"), &[&[99], &bytes[1..]].concat());
+        write(&name.replace("good", "trailing_byte"), &[&bytes[..], &[0]].concat());
+    }
+    write("empty", &[]);
+}
+
 fn write_seeds(target: &str, dir: &std::path::Path) {
+    if target == "control" {
+        return write_control_seeds(dir);
+    }
     let fixture = |name: &str| fs::read(root().join("tests/fixtures").join(name)).unwrap();
     let good = match target {
         "frame" => fixture("frames/good_v1_with_deps.bin"),

@@ -9,6 +9,7 @@ use xaeroflux::wire::name;
 use super::{
     exit::Failure,
     kind::Kind,
+    members::{CreateArgs, GrantArgs, MembersArgs, RevokeArgs},
     peer::{Peer, listen_address},
 };
 
@@ -24,7 +25,7 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use and no `serve` takes the command, \
 4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof or an import does not hold, \
-9 verified and damaged, 130 interrupted.";
+9 verified and damaged, 10 no right to do that in an owned subject, 130 interrupted.";
 
 /// Options that every subcommand takes, before its name or after it.
 #[derive(Debug, Args)]
@@ -83,6 +84,14 @@ pub enum Command {
     Export(ExportArgs),
     /// Take what `export` has written into the data directory, once it is verified
     Import(ImportArgs),
+    /// Create a subject in which only those write who were granted that
+    Create(CreateArgs),
+    /// Grant a role in an owned subject to an identity
+    Grant(GrantArgs),
+    /// Take the role of an identity in an owned subject, for ever
+    Revoke(RevokeArgs),
+    /// List who has a role in an owned subject
+    Members(MembersArgs),
     /// Look at every byte of the data directory that matters, beside a running node too, and change nothing
     Verify(VerifyArgs),
 }
@@ -104,7 +113,11 @@ impl Command {
             | Self::Join(_)
             | Self::Peers
             | Self::Export(_)
-            | Self::Import(_) => true,
+            | Self::Import(_)
+            | Self::Create(_)
+            | Self::Grant(_)
+            | Self::Revoke(_)
+            | Self::Members(_) => true,
         }
     }
 }

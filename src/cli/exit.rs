@@ -2,7 +2,9 @@
 
 use std::{fmt, io, process::ExitCode};
 
-use xaeroflux::{Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, StorageError};
+use xaeroflux::{
+    Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, RightsError, StorageError,
+};
 
 use super::console::Ending;
 
@@ -30,6 +32,8 @@ pub enum Exit {
     Unproven = 8,
     /// The data directory was verified, and is damaged.
     Damaged = 9,
+    /// The subject is owned, and who asks has no right to do that in it.
+    NoRight = 10,
     /// Interrupted by a signal before it was done: 128 + 2, as shells have it.
     Interrupted = 130,
 }
@@ -124,7 +128,7 @@ impl From<ImportError> for Failure {
 /// The exit code for a failure of the node or a subject.
 fn of_node(error: &Error) -> Exit {
     match error {
-        Error::Name(_) => Exit::Usage,
+        Error::Name(_) | Error::Share(_) | Error::Ticket(_) => Exit::Usage,
         Error::Storage(StorageError::InUse { .. }) => Exit::Busy,
         Error::Storage(_) | Error::NoDataDir => Exit::Storage,
         Error::Keyring(error) => match **error {
@@ -133,7 +137,9 @@ fn of_node(error: &Error) -> Exit {
         },
         Error::Proof(_) | Error::Unsigned { .. } => Exit::Unproven,
         Error::NoSuchEvent { .. } => Exit::Usage,
-        Error::Publish(error) => of_publish(error),
+        Error::Publish(error) | Error::Rights(RightsError::Publish(error)) => of_publish(error),
+        Error::Rights(RightsError::NotOwned) => Exit::Usage,
+        Error::Rights(_) => Exit::NoRight,
         _ => Exit::Failed,
     }
 }
@@ -143,6 +149,7 @@ pub const fn of_publish(error: &PublishError) -> Exit {
     match error {
         PublishError::PayloadTooLarge { .. } => Exit::Refused,
         PublishError::InvalidSubject(_) => Exit::Usage,
+        PublishError::NoRight { .. } => Exit::NoRight,
         PublishError::UnknownAuthor { .. } | PublishError::Identity(_) => Exit::Identity,
         PublishError::StorageFull { .. }
         | PublishError::DiskFull

@@ -75,6 +75,9 @@ fn parts(explanation: &Explanation) -> (&'static str, More) {
             let again = again.as_ref().map(ToString::to_string);
             ("superseded", More { last_valid: Some(*last_valid), again, ..More::default() })
         }
+        Explanation::Revoked { last_valid, .. } => {
+            ("revoked", More { last_valid: Some(*last_valid), ..More::default() })
+        }
         _ => ("unknown", More::default()),
     }
 }

@@ -11,7 +11,7 @@
 //! * [`output`] is standard output, [`text`] how payloads are shown on it, [`log`] and [`signals`] the rest of the outside
 //!   world.
 //! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`root`], [`prove`], [`explain`],
-//!   [`export`], [`import`] (with [`progress`], their bar), [`verify`], [`share`], [`peers`], [`serve`] (with [`peer`]) and [`demo`] are
+//!   [`export`], [`import`] (with [`progress`], their bar), [`members`] (four of them), [`verify`], [`share`], [`peers`], [`serve`] (with [`peer`]) and [`demo`] are
 //!   the subcommands.
 
 mod args;
@@ -26,6 +26,7 @@ mod import;
 mod input;
 mod kind;
 mod log;
+mod members;
 mod output;
 mod peer;
 mod peers;
@@ -105,6 +106,10 @@ fn execute(global: &Global, place: &Place<'_>, command: Command, streams: &mut S
         Command::CheckProof(args) => prove::check(&args, &mut streams.output),
         Command::Export(args) => export::run(place, &args, streams),
         Command::Import(args) => import::run(place, &args, streams),
+        Command::Create(args) => members::create(place, &args, &mut streams.output),
+        Command::Grant(args) => members::grant(place, &args, &mut streams.output),
+        Command::Revoke(args) => members::revoke(place, &args, &mut streams.output),
+        Command::Members(args) => members::members(place, &args, &mut streams.output),
         Command::Verify(args) => verify::run(global, &args, &mut streams.output),
     };
     // What there is to be seen comes before the reason why there is no more of it.

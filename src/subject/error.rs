@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::{
     actors::{
         bus::{PublishError, SendError},
+        committer::RightsError,
         keyring::KeyringError,
         net::NetError,
         storage::StorageError,
@@ -46,6 +47,9 @@ pub enum Error {
     /// An event was not published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// A role in an owned subject that was not given or taken.
+    #[error(transparent)]
+    Rights(#[from] RightsError),
     /// The platform names no directory for application data.
     #[error("this platform names no directory for data: set XAEROFLUX_DATA_DIR, or call Node::set_default")]
     NoDataDir,

@@ -97,6 +97,34 @@ pub enum Notice {
         /// The sequence number of its last event that counts.
         last_valid: u64,
     },
+    /// An author of an owned subject was revoked. What it wrote after this event counts for nothing from now on: folds leave
+    /// it out, and those that had taken it begin anew. Subscribers may have been given it before.
+    Revoked {
+        /// The author.
+        author: XaeroID,
+        /// The sequence number of its last event that counts.
+        last_valid: u64,
+    },
+    /// An author of an owned subject is not revoked any more, since who revoked it had no right to. Folds that had left
+    /// events of the author out begin anew; subscribers are not given those that they have gone past.
+    Restored {
+        /// The author.
+        author: XaeroID,
+    },
+    /// A peer was not served: its writer was revoked.
+    PeerRefused {
+        /// The peer's endpoint.
+        endpoint: EndpointId,
+        /// The peer's writer.
+        writer: XaeroID,
+    },
+    /// A peer does not serve this node: it says that the node's own identity was revoked, or shares the subject no more.
+    NotServed {
+        /// The peer's endpoint.
+        endpoint: EndpointId,
+        /// The peer's writer.
+        writer: XaeroID,
+    },
     /// A peer broke the rules of the protocol on this subject: it was cut off.
     PeerCutOff {
         /// The peer's endpoint.
@@ -159,7 +187,9 @@ impl NoticeHub {
     pub(crate) fn tell(&self, notice: &Notice) {
         match notice {
             Notice::Control(_) => {}
-            Notice::ChildRestarted { .. } | Notice::Skipped { .. } => tracing::info!(?notice, "notice"),
+            Notice::ChildRestarted { .. } | Notice::Skipped { .. } | Notice::Restored { .. } => {
+                tracing::info!(?notice, "notice")
+            }
             other => tracing::warn!(notice = ?other, "notice"),
         }
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);

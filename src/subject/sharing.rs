@@ -227,7 +227,6 @@ impl Node {
     }
 
     /// Gives an owned subject its name here. The subject is not shared yet.
-    #[allow(dead_code, reason = "what makes owned subjects calls it")]
     pub(crate) fn name_owned(&self, alias: &str, subject: SubjectId) -> Result<Subject, Error> {
         self.must_be_unused(alias, subject)?;
         self.engine().create_owned_share(alias, subject)?;
@@ -235,7 +234,7 @@ impl Node {
     }
 
     /// Whether the name stands for no other subject, on disk or in a handle that somebody holds.
-    fn must_be_unused(&self, alias: &str, subject: SubjectId) -> Result<(), Error> {
+    pub(super) fn must_be_unused(&self, alias: &str, subject: SubjectId) -> Result<(), Error> {
         match self.live_subject(alias).filter(|holder| *holder != subject) {
             Some(holder) => Err(ShareError::AliasTaken { alias: alias.to_owned(), holder }.into()),
             None => self.engine().must_be_free(alias, subject),

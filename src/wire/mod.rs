@@ -21,6 +21,7 @@ pub mod archive;
 pub mod bundle;
 pub(crate) mod bytes;
 pub mod clock;
+pub mod control;
 pub mod endpoint;
 pub mod event;
 pub mod fork;

@@ -3,8 +3,10 @@
 
 mod carry;
 mod demo;
+mod explain;
 mod follow;
 mod id;
+mod members;
 mod options;
 mod prove;
 mod publish;

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::{
     actors::storage::StorageError,
+    crdt::rights::Denial,
     wire::{
         event::{EventType, XaeroEvent},
         id::XaeroID,
@@ -133,6 +134,14 @@ pub enum PublishError {
         author: XaeroID,
         /// The sequence number of its last event that counts.
         last_valid: u64,
+    },
+    /// The subject is owned, and the author may not write in it.
+    #[error("author {author} may not write in this owned subject: {denial}")]
+    NoRight {
+        /// The author in question.
+        author: XaeroID,
+        /// Why.
+        denial: Denial,
     },
     /// The payload is too large for any replica.
     #[error(

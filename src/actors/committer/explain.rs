@@ -73,6 +73,14 @@ pub enum Explanation {
         /// The event that says the same in its place, where it was published again on this node.
         again: Option<Dot>,
     },
+    /// It is in the log of an owned subject, and counts for nothing: it is past the point at which its author was revoked, or who
+    /// admitted the author had no right to.
+    Revoked {
+        /// The event.
+        dot: Dot,
+        /// The sequence number of its author's last event that counts.
+        last_valid: u64,
+    },
     /// Nothing is known of it here: it never came, or was refused too long ago.
     Unknown {
         /// The event.
@@ -109,6 +117,10 @@ impl fmt::Display for Explanation {
                     None => Ok(()),
                 }
             }
+            Self::Revoked { dot, last_valid } => write!(
+                f,
+                "event {dot} is in the log and counts for nothing, since its author was revoked in this owned subject and only the events up to {last_valid} count"
+            ),
             Self::Unknown { dot } => write!(
                 f,
                 "nothing is known here of event {dot}: it never came, or was refused too long ago to be remembered"
@@ -154,7 +166,7 @@ impl LogWriter {
         };
         let Some(subject) = self.subjects.get(&id) else { return Ok(unknown) };
         let head = &subject.head;
-        let cut = head.cuts.last_valid(dot.author).filter(|last| dot.seq > *last);
+        let cut = head.cuts.fork(dot.author).filter(|last| dot.seq > *last);
         if let Some(last_valid) = cut {
             let again = self.republished(txn, head.number, dot.author)?.find(dot.seq);
             return Ok(Explanation::Superseded { dot, last_valid, again });
@@ -164,12 +176,15 @@ impl LogWriter {
             let found = LogReader::new(txn).by_seq((head.number, id), slot, &author, dot.seq)?;
             let found = found.map(|stored| (stored.links.ordinal, stored.id()));
             let Some((ordinal, event)) = found else { return Ok(unknown) };
+            if let Some(last_valid) = head.cuts.last_valid(dot.author).filter(|last| dot.seq > *last) {
+                return Ok(Explanation::Revoked { dot, last_valid });
+            }
             let signed = self.known_head(txn, id, dot.author)?.signed_length() >= dot.seq;
             return Ok(Explanation::Accepted { dot, id: event, ordinal, signed, refused });
         }
         let row = txn.get(Table::Pending, &keys::pending(head.number, dot))?;
         let waiting = row.filter(|_| subject.recorded).and_then(|row| archive::open(row).ok());
-        Ok(match waiting.map(|(record, _)| Arrival::of(&record)) {
+        Ok(match waiting.map(|(record, _)| Arrival::of(&record, subject.rights.is_some())) {
             Some(arrival) => match arrival.awaits(head, now_ms) {
                 Some(Awaits::Cause(missing)) => Explanation::Waiting { dot, missing },
                 Some(Awaits::Time(until_ms)) => Explanation::Held { dot, until_ms },

@@ -41,6 +41,7 @@ use crate::{
         republished::{Republished, Run},
         row::{checked, unchecked},
     },
+    crdt::rights::Standing,
     wire::{
         archive,
         event::EventType,
@@ -88,10 +89,18 @@ impl LogWriter {
     pub(super) fn want_healed(&mut self, txn: &impl Reads, id: SubjectId) -> Result<(), StorageError> {
         let (Some(keyring), Some(subject)) = (&self.keyring, self.subjects.get(&id)) else { return Ok(()) };
         for (author, last_valid) in
-            subject.head.cuts.iter().filter(|(author, _)| keyring.writing_for(*author).is_some())
+            subject.head.cuts.forks().filter(|(author, _)| keyring.writing_for(*author).is_some())
         {
             let length = subject.head.author(author).1.seq;
+            // In an owned subject the key that continues needs a right of its own.
+            let may_write = |heir| {
+                let members = subject.members();
+                members.is_none_or(|members| !matches!(members.standing(heir), Standing::Denied(_)))
+            };
             let is_due = || {
+                if !keyring.writing_for(author).is_some_and(may_write) {
+                    return Ok(false);
+                }
                 let done = self.republished(txn, subject.head.number, author)?;
                 Ok::<bool, StorageError>(done.gap(last_valid, length).is_some())
             };
@@ -149,9 +158,9 @@ impl LogWriter {
         let (number, cuts) = (subject.head.number, subject.head.cuts.clone());
         let (_, known) = subject.head.author(old);
         // Nothing counts less than all of it where there is no cut.
-        let last_valid = cuts.last_valid(old).unwrap_or(known.seq);
+        let last_valid = cuts.fork(old).unwrap_or(known.seq);
         let mut done = Done::new();
-        for (author, _) in cuts.iter() {
+        for (author, _) in cuts.forks() {
             done.insert(author, self.republished(txn, number, author)?);
         }
         let mut ours = done.remove(&old).unwrap_or_default();
@@ -159,6 +168,10 @@ impl LogWriter {
             return Ok(Healing { last_valid, events: ours.events(), more: false });
         };
         self.touch(txn, log)?;
+        // In an owned subject the new key writes once the role is granted to it, too.
+        if self.admit_author(txn, log, new, now_ms)?.is_err() {
+            return Ok(Healing { last_valid, events: ours.events(), more: false });
+        }
         for event in self.past_cut(txn, log.id, old, *gap.start(), *gap.end())? {
             // What the first of them follows. The others follow the new log.
             let previous = Dot::new(old, last_valid);
@@ -243,7 +256,7 @@ impl LogWriter {
 fn context(author: XaeroID, previous: Option<Dot>, deps: &[Dot], cuts: &Cuts, done: &Done) -> Vec<Dot> {
     let stands_for = |dep: Dot| {
         let again = || done.get(&dep.author).and_then(|done| done.find(dep.seq));
-        if cuts.retracts(dep) { again().or_else(|| cuts.clamp(dep)) } else { Some(dep) }
+        if cuts.parts(dep) { again().or_else(|| cuts.clamp(dep)) } else { Some(dep) }
     };
     let previous = previous.filter(|previous| previous.seq > 0);
     let seen = previous.into_iter().chain(deps.iter().filter_map(|dep| stands_for(*dep)));

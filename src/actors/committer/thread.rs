@@ -330,7 +330,7 @@ impl Loop {
         let mut no_room: Option<StorageError> = None;
         for submission in group {
             // An opening takes no room: to read is possible on a full disk too, and that it succeeds says nothing of one.
-            let takes_room = !matches!(submission.batch, Batch::Open | Batch::Logs);
+            let takes_room = !matches!(submission.batch, Batch::Open | Batch::Logs | Batch::Kept);
             let result = match &no_room {
                 Some(error) if takes_room => Err(error.clone()),
                 _ => self.commit_one(&submission),
@@ -431,8 +431,9 @@ impl Loop {
             tracing::warn!(%error, "the data file could not be brought to its full length");
         }
         let changed = self.writer.publish();
-        for submission in group.iter().filter(|it| matches!(it.batch, Batch::Open | Batch::Heal { .. })) {
-            // Who sent a batch hears of it by the answer. What an opening let in is nobody's batch.
+        let is_nobodys = |it: &&Submission| matches!(it.batch, Batch::Open | Batch::Act { .. } | Batch::Heal { .. });
+        for submission in group.iter().filter(is_nobodys) {
+            // Who sent a batch hears of it by the answer. What an opening or an act let in is nobody's batch.
             if changed.iter().any(|log| log.id == submission.log.id) {
                 submission.log.tell_grown();
             }

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    EndpointId, PeerAddr, PeerStatus,
+    PeerStatus,
     ended::Ended,
     endpoint,
     limits::MAX_KNOWN_PEERS,
@@ -21,7 +21,8 @@ use super::{
     streams::{PeerInfo, Slots},
 };
 use crate::wire::{
-    id::XaeroID,
+    endpoint::PeerAddr,
+    id::{EndpointId, XaeroID},
     sync::{ByeReason, Role},
 };
 

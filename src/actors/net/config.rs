@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{PeerAddr, limits::Timing};
+use super::limits::Timing;
+use crate::wire::endpoint::PeerAddr;
 
 /// How a node talks to others. It is off unless a node is given one of these.
 ///

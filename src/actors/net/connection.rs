@@ -6,7 +6,6 @@ use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use super::{
-    EndpointId,
     ended::Ended,
     endpoint,
     framed::{MessageReader, Pace, write_message},
@@ -17,7 +16,7 @@ use super::{
     tags::{About, Steps, TagBook},
 };
 use crate::wire::{
-    id::{SubjectId, XaeroID},
+    id::{EndpointId, SubjectId, XaeroID},
     sync::{Bye, ByeReason, Message, Role, Tag, tag::MAX_TAGS},
 };
 

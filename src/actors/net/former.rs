@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use super::EndpointId;
+use crate::wire::id::EndpointId;
 
 /// The file in the data directory.
 const FILE: &str = "listen";

@@ -9,13 +9,13 @@ use iroh::endpoint::{Connection, SendStream};
 use tokio::time::timeout;
 
 use super::{
-    EndpointId,
     ended::Ended,
     endpoint,
     framed::{MessageReader, Pace, Permits, write_message},
     limits::Timing,
 };
 use crate::wire::{
+    id::EndpointId,
     key::PublicKey,
     sign::Signer,
     sync::{Hello, Message, Role, TagKey, Versions, hello::Binding},

@@ -30,7 +30,6 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use crate::wire::{endpoint::PeerAddr, id::EndpointId};
 pub use config::NetworkConfig;
 pub use error::NetError;
 pub(crate) use error::ReadMessageError;

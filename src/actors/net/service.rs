@@ -18,7 +18,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use super::{
-    EndpointId, NetError, NetworkConfig, PeerAddr,
+    NetError, NetworkConfig,
     book::Book,
     connection::{Outcome, live},
     ended::Ended,
@@ -33,7 +33,7 @@ use crate::{
         supervise::{Cause, Decision, Died, Supervisor},
         watch::Kill,
     },
-    wire::sync::Role,
+    wire::{endpoint::PeerAddr, id::EndpointId, sync::Role},
 };
 
 /// What the tasks of the network have in common. It outlives the endpoint.
@@ -122,7 +122,7 @@ pub(super) async fn supervise(shared: Arc<Shared>, first: Endpoint) {
         tracing::warn!(?cause, ?after, "the endpoint died and is started again");
         tokio::select! {
             () = sleep(after) => {}
-            () = super::service::stopped(&mut stop) => return,
+            () = stopped(&mut stop) => return,
         }
         endpoint = shared.bind().await;
     }
@@ -151,7 +151,7 @@ async fn run(shared: Arc<Shared>, endpoint: Endpoint) {
             _ = changed.changed() => {}
             () = at(next) => {}
             () = shared.kill.notified() => Kill::strike(),
-            () = super::service::stopped(&mut stop) => break,
+            () = stopped(&mut stop) => break,
         }
     }
     // The connections say farewell by themselves, but not for longer than the stop may take.
@@ -228,7 +228,7 @@ async fn connect(shared: &Shared, endpoint: &Endpoint, peer: &PeerAddr) -> Resul
         connected = timeout(timing.connect, connecting) => {
             connected.map_err(|_| failed(format!("no answer within {} s", timing.connect.as_secs_f32())))?
         }
-        () = super::service::stopped(&mut stop) => Err(Ended::Stopping),
+        () = stopped(&mut stop) => Err(Ended::Stopping),
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     actors::segment::store::{SEGMENT_BYTES, Segments},
+    crdt::rights::Members,
     wire::id::{SubjectId, XaeroID},
 };
 
@@ -65,6 +66,8 @@ pub(crate) struct SubjectLog {
     pub(crate) name: String,
     published: Mutex<Published>,
     cuts: Mutex<Cuts>,
+    /// Who may do what, in an owned subject.
+    members: Mutex<Option<Arc<Members>>>,
     /// Logs of local writers that forked and go on under another key, as far as nobody was told.
     healed: Mutex<Vec<Healed>>,
     token: AtomicU64,
@@ -155,6 +158,7 @@ impl Store {
             name: name.to_owned(),
             published: Mutex::default(),
             cuts: Mutex::default(),
+            members: Mutex::default(),
             healed: Mutex::default(),
             token: AtomicU64::new(0),
             grown: Mutex::default(),
@@ -263,6 +267,12 @@ impl SubjectLog {
         self.cuts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Where the logs of authors end who have signed two histories. What is past the end of a role is kept, and so
+    /// exchanged with others, since it may count again.
+    pub(crate) fn forks(&self) -> Cuts {
+        self.cuts().with_rights([])
+    }
+
     /// For the committer: from now on they end here. `false` where they did already.
     pub(crate) fn publish_cuts(&self, cuts: &Cuts) -> bool {
         let mut known = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,6 +281,16 @@ impl SubjectLog {
             known.clone_from(cuts);
         }
         changed
+    }
+
+    /// Who may do what; `None` in an open subject.
+    pub(crate) fn members(&self) -> Option<Arc<Members>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For the committer: that they may.
+    pub(crate) fn publish_members(&self, members: Option<Arc<Members>>) {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
     /// For the committer: a local writer's log goes on under another key.

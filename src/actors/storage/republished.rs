@@ -136,7 +136,9 @@ mod tests {
     #[test]
     fn a_row_is_read_back_and_none_that_makes_no_sense() {
         let mut done = Republished::default();
-        [run(3, 4, 20), run(5, 5, 0), run(6, 9, 1)].map(|run| done.note(run));
+        for run in [run(3, 4, 20), run(5, 5, 0), run(6, 9, 1)] {
+            done.note(run);
+        }
         let row = done.encode();
         assert_eq!(Republished::decode(&row), Some(done));
         assert_eq!(Republished::decode(&[]), Some(Republished::default()));

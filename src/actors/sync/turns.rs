@@ -3,7 +3,7 @@
 //! *Downloads* go one at a time, in the order of the questions: two peers that have the same would send it twice.
 //!
 //! *Pushes* form a tree. At first each of up to [`EAGER_PEERS`] peers is asked to push what is new, so everything comes as
-//! often; whoever brings mostly what others have brought before becomes *lazy* and sends summaries only. Where a lazy
+//! often; whoever brings much that others have brought before becomes *lazy* and sends summaries only. Where a lazy
 //! peer turns out to have had something that no pusher brought, it becomes a pusher. What remains is, at each node, the
 //! fastest way to it, and the lazy links around it for the day that it breaks. This is Plumtree: Leitão, Pereira, Rodrigues,
 //! "Epidemic Broadcast Trees" (2007). A pusher is never the last to go.
@@ -14,7 +14,11 @@ use std::collections::{BTreeMap, VecDeque};
 pub const EAGER_PEERS: usize = 4;
 
 /// A pusher is judged after as many events: enough to tell a slow way from bad luck, few enough to prune soon.
-pub const JUDGED_AFTER: u64 = 32;
+pub const JUDGED_AFTER: u64 = 8;
+
+/// A pusher becomes lazy where it brings more than one duplicate for as many new events. With several authors every way is the
+/// first for some of their events, so "mostly duplicates" would prune too little.
+pub const NEW_PER_DUPLICATE: u64 = 3;
 
 /// What a session is to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +126,7 @@ impl Turns {
             return;
         }
         if member.new.saturating_add(member.duplicates) >= JUDGED_AFTER {
-            let is_late = member.duplicates > member.new;
+            let is_late = member.duplicates.saturating_mul(NEW_PER_DUPLICATE) > member.new;
             (member.new, member.duplicates) = (0, 0);
             if is_late && pushers > 1 {
                 self.set_push(session, false, out);
@@ -177,11 +181,11 @@ mod tests {
     }
 
     fn grant(session: u64, push: bool) -> Wish {
-        Wish::Turn { session: session, push }
+        Wish::Turn { session, push }
     }
 
     fn set_push(session: u64, push: bool) -> Wish {
-        Wish::Push { session: session, push }
+        Wish::Push { session, push }
     }
 
     #[test]
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn who_brings_mostly_duplicates_becomes_lazy_but_not_the_last() {
+    fn who_brings_many_duplicates_becomes_lazy_but_not_the_last() {
         let mut turns = joined(2);
         assert_eq!(told(|out| turns.brought(0, 0, JUDGED_AFTER - 1, out)), []);
         assert_eq!(told(|out| turns.brought(0, 1, 0, out)), [set_push(0, false)]);

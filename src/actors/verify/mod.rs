@@ -344,6 +344,7 @@ impl Verification<'_> {
         rows.pending()?;
         rows.snapshots()?;
         rows.cursors()?;
+        rows.control()?;
         rows.shares()?;
         rows.republished()?;
         self.keys.extend(rows.writers()?);

@@ -99,7 +99,11 @@ fn scene(dir: &Path) {
             frames.push(frame);
         }
         tags.ingest(frames).unwrap().wait().unwrap();
-        drop(handles);
+        let board = node.create_owned_by("board", alice).unwrap();
+        let handle = board.run().unwrap();
+        board.grant_as(alice, bob, crate::Role::Writer).unwrap();
+        board.publish(XaeroEvent::new("bob's", CRDT_SET_ADD).by(bob)).wait().unwrap();
+        drop((handles, handle));
     }
     let store = reopened(dir);
     let mut txn = store.env.write().unwrap();

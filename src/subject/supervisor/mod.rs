@@ -4,11 +4,12 @@
 //! when they die. What to do about a death is decided by the pure [policy](crate::actors::supervise).
 //!
 //! Here is what it does with batches and deaths; `projections` are the children that follow the log, `doors` the ways in, `stop` the ends, `lifecycle` what others learn of
-//! its end.
+//! its end, `refusals` how often it is told that somebody may not write.
 
 mod doors;
 mod lifecycle;
 mod projections;
+mod refusals;
 mod stop;
 
 use std::{
@@ -23,13 +24,17 @@ pub(crate) use doors::{Grown, HostFollower, Ingest, ShareChanged, Wake};
 use lifecycle::Gone;
 pub(crate) use lifecycle::Lifecycle;
 use projections::Projection as _;
+use refusals::{Refusals, Refused};
 pub(crate) use stop::{Drain, KillChild, Terminate};
 
 use super::{
     core::Core,
     engine::Engine,
     notice::Notice,
-    sync::{actor::SyncActor, hub::Hub},
+    sync::{
+        actor::{RightsChanged, SyncActor},
+        hub::Hub,
+    },
 };
 use crate::actors::{
     aof::{Acknowledged, Aof, AofEnv, Append, Durable, Ingress, Parent},
@@ -68,6 +73,8 @@ pub struct SubjectActor {
     drained: Option<mpsc::Sender<()>>,
     /// Where authors' logs end, as far as that was told.
     cuts: Cuts,
+    /// What was refused for want of a right, and is not told yet.
+    refusals: Refusals,
     /// Whether it was asked to stop.
     terminated: bool,
     lifecycle: Arc<Lifecycle>,
@@ -123,6 +130,7 @@ impl SubjectActor {
             hub: Arc::default(),
             set_aside: None,
             drained: None,
+            refusals: Refusals::default(),
             terminated: false,
             lifecycle,
             engine,
@@ -204,15 +212,56 @@ impl SubjectActor {
     /// Tells of authors whose logs end since the last look, and of those of this node who go on under another key.
     fn announce_cuts(&mut self) {
         let cuts = self.env.log.cuts();
-        for (author, last_valid) in cuts.iter() {
-            if self.cuts.last_valid(author) != Some(last_valid) {
+        for (author, last_valid) in cuts.forks() {
+            if self.cuts.fork(author) != Some(last_valid) {
                 tracing::warn!(subject = self.core.name, %author, last_valid, "an author has signed two histories");
                 self.core.notices.tell(&Notice::Forked { author, last_valid });
             }
         }
+        for (author, last_valid) in cuts.revoked() {
+            if !self.cuts.revoked().any(|known| known == (author, last_valid)) {
+                self.core.notices.tell(&Notice::Revoked { author, last_valid });
+            }
+        }
+        for (author, _) in self.cuts.revoked() {
+            if !cuts.revoked().any(|(known, _)| known == author) {
+                self.core.notices.tell(&Notice::Restored { author });
+            }
+        }
+        if self.cuts != cuts
+            && let Some(sync) = &self.sync.address
+        {
+            sync.do_send(RightsChanged);
+        }
         self.cuts = cuts;
         for Healed { old, new, last_valid, events } in self.env.log.take_healed() {
             self.core.notices.tell(&Notice::Healed { old, new, last_valid, events });
+        }
+    }
+
+    /// Tells that events were refused. Who has no right to write is told of now and then only.
+    fn tell_refused(&mut self, refused: Refused, ctx: &mut Context<Self>) {
+        let told = if matches!(refused.2, PublishError::NoRight { .. }) {
+            let (now, is_first) = (self.now(), self.refusals.pause(self.now()).is_none());
+            if is_first {
+                ctx.run_later(refusals::PAUSE, Self::tell_due_refusals);
+            }
+            self.refusals.note(now, refused)
+        } else {
+            Some(refused)
+        };
+        if let Some((author, events, error)) = told {
+            self.core.notices.tell(&Notice::Refused { author, events, error });
+        }
+    }
+
+    fn tell_due_refusals(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        for (author, events, error) in self.refusals.due(now) {
+            self.core.notices.tell(&Notice::Refused { author, events, error });
+        }
+        if let Some(pause) = self.refusals.pause(now) {
+            ctx.run_later(pause, Self::tell_due_refusals);
         }
     }
 
@@ -322,8 +371,8 @@ impl Handler<Acknowledged> for SubjectActor {
     fn handle(&mut self, Acknowledged { token, refused, failed }: Acknowledged, ctx: &mut Self::Context) {
         self.aof.progress = true;
         let settled: Vec<Arc<Ingress>> = self.retained.acknowledge(token).map(|(_, ingress)| ingress).collect();
-        for (author, events, error) in refused {
-            self.core.notices.tell(&Notice::Refused { author, events, error });
+        for refused in refused {
+            self.tell_refused(refused, ctx);
         }
         if let Some(error) = failed {
             for ingress in &settled {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, WeakRecipient};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tokio::task::AbortHandle;
 
 use super::{
@@ -24,7 +24,7 @@ use crate::{
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
     subject::{core::Core, notice::Notice},
-    wire::ticket::SubjectSecret,
+    wire::{id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
 };
 
 /// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
@@ -33,6 +33,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// Peers that were refused and are remembered, so that each is told of once; beyond it all are forgotten.
+const MOST_REFUSED: usize = 1_024;
+
 /// A session that lasted so long was no failure in a row with the one before.
 const LASTING: Duration = Duration::from_secs(60);
 
@@ -40,6 +43,13 @@ const LASTING: Duration = Duration::from_secs(60);
 pub(crate) struct Offer;
 
 impl Message for Offer {
+    type Result = ();
+}
+
+/// What somebody may do here has changed.
+pub(crate) struct RightsChanged;
+
+impl Message for RightsChanged {
     type Result = ();
 }
 
@@ -68,7 +78,9 @@ pub(crate) struct SyncActor {
     source: Source,
     net: NetHandle,
     hub: Arc<Hub>,
-    sessions: HashMap<u64, AbortHandle>,
+    sessions: HashMap<u64, (PeerInfo, AbortHandle)>,
+    /// Peers that were not served, and of whom that was told.
+    refused: HashSet<EndpointId>,
     /// The secrets under which the subject was offered.
     secrets: Vec<SubjectSecret>,
     /// The wait before the next offer, while sessions fail in a row.
@@ -94,6 +106,7 @@ impl SyncActor {
             net,
             hub,
             sessions: HashMap::new(),
+            refused: HashSet::new(),
             secrets: Vec::new(),
             wait: FIRST_WAIT,
             offering: false,
@@ -132,15 +145,34 @@ impl SyncActor {
                 actor.do_send(Arrived(stream));
             }
         };
-        let secrets = self.secrets.iter().map(|secret| *secret.as_bytes()).collect();
-        self.net.share(self.source.log.id, secrets, Box::new(sink));
+        self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink));
     }
 
     fn end_sessions(&mut self) {
-        for (_, session) in self.sessions.drain() {
+        for (_, (_, session)) in self.sessions.drain() {
             session.abort();
         }
         self.hub.clear();
+    }
+
+    /// Whether this peer is served. Where it is not, that is told, once for each peer.
+    fn serves(&mut self, peer: &PeerInfo) -> bool {
+        if self.source.log.members().is_none_or(|members| members.may_read(peer.writer)) {
+            return true;
+        }
+        if self.refused.len() >= MOST_REFUSED {
+            self.refused.clear();
+        }
+        if self.refused.insert(peer.endpoint) {
+            self.tell(&Notice::PeerRefused { endpoint: peer.endpoint, writer: peer.writer });
+        }
+        false
+    }
+
+    fn tell(&self, notice: &Notice) {
+        if let Some(core) = self.core.upgrade() {
+            core.notices.tell(notice);
+        }
     }
 
     /// Offers the subject again, after a wait that grows while sessions fail.
@@ -177,12 +209,34 @@ impl Handler<Offer> for SyncActor {
     }
 }
 
+impl Handler<RightsChanged> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, _: RightsChanged, _: &mut Self::Context) {
+        let peers: Vec<(u64, PeerInfo)> = self.sessions.iter().map(|(id, (peer, _))| (*id, peer.clone())).collect();
+        for (id, peer) in peers {
+            if !self.serves(&peer)
+                && let Some((_, session)) = self.sessions.remove(&id)
+            {
+                // The peer asks for another stream, and is told why it gets none.
+                session.abort();
+                self.hub.leave(id);
+            }
+        }
+    }
+}
+
 impl Handler<Arrived> for SyncActor {
     type Result = ();
 
     fn handle(&mut self, Arrived(stream): Arrived, ctx: &mut Self::Context) {
         let Some(core) = self.core.upgrade() else { return };
         let peer = stream.peer.clone();
+        if !self.serves(&peer) {
+            stream.reset(ByeReason::Refused);
+            return;
+        }
+        let peer_info = peer.clone();
         let (id, told) = self.hub.join(peer.clone());
         let driver = Driver {
             source: self.source.clone(),
@@ -200,7 +254,7 @@ impl Handler<Arrived> for SyncActor {
                 actor.do_send(Over { id, peer, ending, lasted: begun.elapsed() });
             }
         });
-        self.sessions.insert(id, session.abort_handle());
+        self.sessions.insert(id, (peer_info, session.abort_handle()));
     }
 }
 
@@ -214,15 +268,18 @@ impl Handler<Over> for SyncActor {
         }
         match ending {
             Ending::Offence(what) => {
-                if let Some(core) = self.core.upgrade() {
-                    let (endpoint, writer) = (peer.endpoint, peer.writer);
-                    core.notices.tell(&Notice::PeerCutOff { endpoint, writer, what: what.clone() });
-                }
+                let (endpoint, writer) = (peer.endpoint, peer.writer);
+                self.tell(&Notice::PeerCutOff { endpoint, writer, what: what.clone() });
                 self.net.report_offence(peer.endpoint, what);
             }
             Ending::Failed(reason) => {
                 tracing::warn!(%reason, peer = %peer.endpoint, subject = self.source.log.name, "a session with a peer failed");
                 self.offer_later(ctx);
+            }
+            Ending::NotServed => {
+                if self.refused.insert(peer.endpoint) {
+                    self.tell(&Notice::NotServed { endpoint: peer.endpoint, writer: peer.writer });
+                }
             }
             // The peer says when there is to be another one, or its connection is gone.
             Ending::Over => {}

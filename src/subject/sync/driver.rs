@@ -64,6 +64,8 @@ pub(super) enum Ending {
     Offence(String),
     /// This side could not go on, or the peer was of no use.
     Failed(String),
+    /// The peer does not serve this node.
+    NotServed,
     /// The stream is gone, or the peer has ended it.
     Over,
 }
@@ -110,7 +112,7 @@ impl Driver {
         let mut state =
             State { links, look: None, sent: HashMap::new(), reconsider: Reconsider::No, wake: None, end: None };
         let mut out = Vec::new();
-        let (mut heard, mut cuts) = (self.bell.rings(), self.source.log.cuts());
+        let (mut heard, mut cuts) = (self.bell.rings(), self.source.log.forks());
         session.handle(begun.elapsed(), Input::Start, &mut out);
         let reason = loop {
             for output in out.drain(..) {
@@ -126,6 +128,7 @@ impl Driver {
                     Ok(Some(message)) => Event::Input(Input::Received(message)),
                     Ok(None) => Event::Input(Input::Closed),
                     Err(error) if error.is_offence() => Event::Ended(Ending::Offence(error.to_string())),
+                    Err(error) if error.reason() == Some(ByeReason::Refused) => Event::Ended(Ending::NotServed),
                     Err(_) => Event::Input(Input::Closed),
                 },
                 Some(done) = lane_done.recv() => match done {
@@ -171,7 +174,7 @@ impl Driver {
                 Event::Kept(Kept::Failed(error)) => Input::Stored(StoreOutcome::Failed(error.to_string())),
                 Event::Grown => {
                     heard = self.bell.rings();
-                    let now_cuts = self.source.log.cuts();
+                    let now_cuts = self.source.log.forks();
                     let cuts_changed = now_cuts != cuts;
                     cuts = now_cuts;
                     state.reconsider =
@@ -191,7 +194,7 @@ impl Driver {
         match reason {
             Ending::Offence(_) => reader.stop(ByeReason::Offence),
             Ending::Failed(_) => reader.stop(ByeReason::Failed),
-            Ending::Over => {}
+            Ending::NotServed | Ending::Over => {}
         }
         drop((state, tasks, slot));
         reason

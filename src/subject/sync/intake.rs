@@ -144,7 +144,7 @@ impl Intake {
             };
             let difference = replica.first_difference(head, author.before.len(), &author.leaves)?;
             let Some((dot, here, there)) = difference else { continue };
-            if !replica.log.cuts().retracts(dot) {
+            if !replica.log.forks().retracts(dot) {
                 return forked(replica, chunk, author, (dot, here, there)).map(Verdict::Forked);
             }
         }
@@ -158,7 +158,7 @@ impl Intake {
         checked: CheckedEvents<'_>,
         asked: &HashMap<XaeroID, KnownHead>,
     ) -> Verified {
-        let cuts = replica.log.cuts();
+        let cuts = replica.log.forks();
         let mut batch = ForeignBatch { is_verified: true, ..ForeignBatch::default() };
         let mut known = 0;
         for event in &checked.events {
@@ -243,7 +243,7 @@ pub(crate) fn take_fork(replica: &Replica, fork: Fork) -> Result<Option<Arc<Fore
         let (expected, found) = (replica.log.id, cut.subject);
         return Err(bad(ProofError::OtherSubject { expected, found }).into());
     }
-    if replica.log.cuts().last_valid(cut.author).is_some_and(|last| last <= cut.last_valid) {
+    if replica.log.forks().last_valid(cut.author).is_some_and(|last| last <= cut.last_valid) {
         return Ok(None);
     }
     Ok(Some(of_evidence(evidence, cut, key)))

@@ -74,7 +74,7 @@ impl Outlet {
     pub(crate) fn has(&mut self, replica: &Replica, entries: &[VectorEntry]) -> Result<(), StorageError> {
         let heads = replica.engine.heads(&replica.log)?;
         let heads: HashMap<XaeroID, &KnownHead> = heads.iter().map(|known| (known.author.author, known)).collect();
-        let (cuts, txn) = (replica.log.cuts(), replica.engine.store.env.read()?);
+        let (cuts, txn) = (replica.log.forks(), replica.engine.store.env.read()?);
         for entry in entries {
             let known = heads.get(&entry.author).filter(|known| entry.length <= known.peaks.len());
             // Past a cut every history is as good as any other.
@@ -151,7 +151,7 @@ impl Outlet {
     fn plan(&mut self, replica: &Replica) -> Result<u64, StorageError> {
         let end = replica.log.count();
         let heads = replica.engine.heads(&replica.log)?;
-        let (cuts, txn) = (replica.log.cuts(), replica.engine.store.env.read()?);
+        let (cuts, txn) = (replica.log.forks(), replica.engine.store.env.read()?);
         let (mut reader, mut next) = (LogReader::new(&txn), end);
         for known in heads {
             let author = known.author.author;
@@ -257,7 +257,7 @@ struct Gathering<'o> {
 impl Gathering<'_> {
     /// Goes through the log from this ordinal on until the chunk is full or the log ends.
     fn gather(&mut self, replica: &Replica, from: u64) -> Result<Reached, StorageError> {
-        let (mut next, end, cuts) = (from, replica.log.count(), replica.log.cuts());
+        let (mut next, end, cuts) = (from, replica.log.count(), replica.log.forks());
         let (mut is_full, mut passed_over) = (false, false);
         while next < end && !is_full && !passed_over {
             let before = next;

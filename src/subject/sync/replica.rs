@@ -63,7 +63,7 @@ impl Replica {
     pub(crate) fn look(&self) -> Result<Look, StorageError> {
         // First: what comes meanwhile is looked at once more, and found to be known.
         let next = self.log.count();
-        let Outcome::Logs(logs) = self.engine.ask(&self.log, Batch::Logs)? else { return Err(StorageError::Closed) };
+        let Outcome::Logs(logs) = self.engine.ask(&self.log, Batch::Kept)? else { return Err(StorageError::Closed) };
         let root = subject_root(self.log.id, logs.iter().copied());
         let summary = Summary { root, events: self.log.count(), cuts: self.cuts_digest() };
         Ok(Look { summary, lengths: logs.into_iter().map(|(author, length, _)| (author, length)).collect(), next })
@@ -72,7 +72,7 @@ impl Replica {
     /// Hash over where authors' logs end.
     pub(crate) fn cuts_digest(&self) -> Hash {
         let mut hasher = blake3::Hasher::new_derive_key(CUTS_CONTEXT);
-        for (author, last_valid) in self.log.cuts().iter() {
+        for (author, last_valid) in self.log.forks().iter() {
             hasher.update(author.as_bytes()).update(&last_valid.to_le_bytes());
         }
         *hasher.finalize().as_bytes()
@@ -80,7 +80,7 @@ impl Replica {
 
     /// What is here of each author's log, as far as it counts and was shown to be the author's: ascending by author.
     pub(crate) fn vector(&self) -> Result<Vec<VectorEntry>, StorageError> {
-        let (cuts, heads) = (self.log.cuts(), self.engine.heads(&self.log)?);
+        let (cuts, heads) = (self.log.forks(), self.engine.heads(&self.log)?);
         let txn = self.engine.store.env.read()?;
         let mut vector = Vec::with_capacity(heads.len());
         for known in &heads {

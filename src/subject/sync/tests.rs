@@ -211,3 +211,30 @@ fn what_nobody_signed_waits_until_it_is() {
     let chunk = outlet.read(&b.replica).unwrap().unwrap();
     assert_eq!(c.take(&chunk).unwrap(), Taken { new: 2, known: 0 });
 }
+
+#[test]
+fn what_is_past_the_end_of_a_role_is_exchanged_and_counts_on_neither_side() {
+    let on = |node: Node, subject: Subject| {
+        let (author, handle) = (node.own_identity().unwrap(), subject.run().unwrap());
+        let (engine, log) = subject.log().unwrap();
+        Side { subject, replica: Replica { engine, log }, author, intake: Intake::default(), _handle: handle, node }
+    };
+    let (first, second) = (Node::ephemeral().unwrap(), Node::ephemeral().unwrap());
+    let board = first.create_owned("board").unwrap();
+    let there = second.name_owned("ours", board.id()).unwrap();
+    let (mut owner, mut writer) = (on(first, board), on(second, there));
+    owner.subject.grant(writer.author, crate::Role::Writer).unwrap();
+    carry(&owner, &mut writer);
+    writer.add("kept");
+    carry(&writer, &mut owner);
+    assert_eq!(owner.root(), writer.root());
+    owner.subject.revoke(writer.author).unwrap();
+    writer.add("past the end");
+    carry(&writer, &mut owner);
+    carry(&owner, &mut writer);
+    assert_eq!((owner.root(), owner.subject.count().unwrap()), (writer.root(), 6));
+    let [ours, theirs] = [&owner, &writer].map(|side| side.replica.look().unwrap().summary);
+    assert_eq!(ours, theirs);
+    assert_eq!(owner.subject.members().unwrap(), writer.subject.members().unwrap());
+    assert_eq!(carry(&owner, &mut writer), (0, Taken::default()));
+}

@@ -143,6 +143,7 @@ impl Session {
                     let (root, events) = (summary.root, summary.events);
                     out.push(Output::Send(Message::CaughtUp { root, events }));
                     self.sight.told_caught_up(summary);
+                    self.receive.announced();
                 } else {
                     self.sight.remember(summary.root);
                 }
