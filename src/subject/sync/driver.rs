@@ -62,7 +62,7 @@ struct Links {
 
 /// How long a peer is still served that has just been revoked in an owned subject: so that it learns of it, and why nothing
 /// more comes. Many times what a round trip takes.
-const FAREWELL: Duration = Duration::from_secs(2);
+const REVOKED_GRACE: Duration = Duration::from_secs(2);
 
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(super) enum Ending {
     Offence(String),
     /// This side could not go on, or the peer was of no use.
     Failed(String),
-    /// The peer is not served any more.
+    /// The peer is not served any more: it was revoked.
     Refused,
     /// The peer does not serve this node.
     NotServed,
@@ -164,19 +164,16 @@ impl Driver {
                     Done::Failed(error) => Event::Ended(Ending::Failed(error.to_string())),
                 },
                 Some(kept) = storing_kept.recv() => Event::Kept(kept),
-                Some(told) = self.told.recv() => match told {
-                    Told::Turn { push } => Event::Input(Input::Turn { push }),
-                    Told::Push(push) => Event::Input(Input::SetPush(push)),
-                    Told::Refuse => Event::Ended(Ending::Refused),
-                },
+                Some(told) = self.told.recv() => Event::Input(match told {
+                    Told::Turn { push } => Input::Turn { push },
+                    Told::Push(push) => Input::SetPush(push),
+                }),
                 () = rung(&self.bell, heard) => Event::Grown,
                 () = sleep_until(due) => Event::Time,
             };
             let now = begun.elapsed();
             if leave_at.is_some_and(|at| at <= now) {
-                tracing::info!(writer = %peer.writer, subject = self.source.log.name, "a peer was revoked and is served no longer");
-                reader.stop(ByeReason::Refused);
-                break Ending::Over;
+                break Ending::Refused;
             }
             let input = match event {
                 Event::Input(input) => input,
@@ -206,7 +203,7 @@ impl Driver {
                 Event::Grown => {
                     heard = self.bell.rings();
                     if leave_at.is_none() && !self.source.log.may_read(peer.writer) {
-                        leave_at = Some(now.saturating_add(FAREWELL));
+                        leave_at = Some(now.saturating_add(REVOKED_GRACE));
                     }
                     let now_cuts = self.source.log.forks();
                     let cuts_changed = now_cuts != cuts;
