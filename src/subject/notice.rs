@@ -111,6 +111,20 @@ pub enum Notice {
         /// The author.
         author: XaeroID,
     },
+    /// A peer was not served: its writer was revoked.
+    PeerRefused {
+        /// The peer's endpoint.
+        endpoint: EndpointId,
+        /// The peer's writer.
+        writer: XaeroID,
+    },
+    /// A peer does not serve this node: it says that the node's own identity was revoked, or shares the subject no more.
+    NotServed {
+        /// The peer's endpoint.
+        endpoint: EndpointId,
+        /// The peer's writer.
+        writer: XaeroID,
+    },
     /// A peer broke the rules of the protocol on this subject: it was cut off.
     PeerCutOff {
         /// The peer's endpoint.

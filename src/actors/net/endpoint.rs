@@ -16,9 +16,11 @@ use noq_proto::crypto::rustls::HandshakeData;
 use rustls::NamedGroup;
 
 use super::{
-    EndpointId, NetError, NetworkConfig, PeerAddr,
+    NetError, NetworkConfig,
     limits::{ALPN, CONNECTION_WINDOW, MAX_STREAMS, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW, Timing},
 };
+
+use crate::wire::{endpoint::PeerAddr, id::EndpointId};
 
 /// Binds the endpoint. `addrs` are those to listen on; none are all interfaces.
 pub(super) async fn bind(

@@ -16,7 +16,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use super::{
-    EndpointId, NetError, NetworkConfig, PeerAddr,
+    NetError, NetworkConfig,
     book::Book,
     ended::Ended,
     framed::Permits,
@@ -26,10 +26,12 @@ use super::{
     shares::{Shares, Sink},
 };
 use crate::wire::{
-    id::{SubjectId, XaeroID},
+    endpoint::PeerAddr,
+    id::{EndpointId, SubjectId, XaeroID},
     key::PublicKey,
     sign::Signer,
     sync::Role,
+    ticket::SubjectSecret,
 };
 
 /// How long tasks on the network's threads may take to notice that these end.
@@ -100,13 +102,13 @@ impl NetHandle {
         let shared = Arc::new(Shared {
             me: Identity { endpoint, key, signer },
             secret,
+            listening: Mutex::new(config.former.clone()),
             config,
             permits: Permits::new(),
             shares: Shares::new(),
             book: Book::new(endpoint),
             stop: watch::Sender::new(false),
             kill: Notify::new(),
-            listening: Mutex::default(),
             endpoint: Mutex::default(),
             failed: Mutex::default(),
         });
@@ -180,7 +182,7 @@ impl NetHandle {
 
     /// Shares a subject with who knows one of these secrets, the current one first. Its streams go to `sink`, one at a time for
     /// each peer, on a thread of the network: it must not block. Called again it asks all peers for a stream anew.
-    pub(crate) fn share(&self, subject: SubjectId, secrets: Vec<[u8; 32]>, sink: Sink) {
+    pub(crate) fn share(&self, subject: SubjectId, secrets: Vec<SubjectSecret>, sink: Sink) {
         self.0.shared.shares.insert(subject, secrets, sink);
     }
 

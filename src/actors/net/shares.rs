@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use tokio::sync::watch;
 
 use super::SubjectStream;
-use crate::wire::id::SubjectId;
+use crate::wire::{id::SubjectId, ticket::SubjectSecret};
 
 /// What takes the streams of a subject. It is called on a thread of the network and must not block.
 pub(crate) type Sink = Box<dyn Fn(SubjectStream) + Send + Sync>;
@@ -19,7 +19,7 @@ pub(crate) type Sink = Box<dyn Fn(SubjectStream) + Send + Sync>;
 pub(super) struct Share {
     pub(super) subject: SubjectId,
     /// The current secret first.
-    pub(super) secrets: Vec<[u8; 32]>,
+    pub(super) secrets: Vec<SubjectSecret>,
     pub(super) sink: Sink,
     number: u64,
 }
@@ -52,7 +52,7 @@ impl Shares {
     }
 
     /// Shares a subject, or gives it other secrets, or another sink: each connection looks for it anew.
-    pub(super) fn insert(&self, subject: SubjectId, secrets: Vec<[u8; 32]>, sink: Sink) {
+    pub(super) fn insert(&self, subject: SubjectId, secrets: Vec<SubjectSecret>, sink: Sink) {
         let number = {
             let mut state = self.lock();
             state.number += 1;

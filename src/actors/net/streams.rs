@@ -13,9 +13,9 @@ use hashbrown::HashMap;
 use iroh::endpoint::{SendStream, VarInt};
 use tokio::sync::{Notify, mpsc};
 
-use super::{EndpointId, framed::MessageReader};
+use super::framed::MessageReader;
 use crate::wire::{
-    id::{SubjectId, XaeroID},
+    id::{EndpointId, SubjectId, XaeroID},
     key::PublicKey,
     sync::{ByeReason, Role, Tag},
 };

@@ -11,6 +11,7 @@ use super::limits::MAX_REMEMBERED_TAGS;
 use crate::wire::{
     id::SubjectId,
     sync::{Role, Tag, TagKey},
+    ticket::SubjectSecret,
 };
 
 /// What is to be done about what was heard or has changed.
@@ -66,12 +67,13 @@ impl TagBook {
     }
 
     /// A subject is shared, or has other secrets now, or wants a new stream.
-    pub(super) fn share(&mut self, subject: SubjectId, secrets: &[[u8; 32]]) -> Steps {
+    pub(super) fn share(&mut self, subject: SubjectId, secrets: &[SubjectSecret]) -> Steps {
         self.unshare(subject);
         let mut steps = Steps::default();
         let mut theirs = Vec::with_capacity(secrets.len());
         for secret in secrets {
-            let (our, their) = (self.key.tag(secret, self.role), self.key.tag(secret, self.role.other()));
+            let (our, their) =
+                (self.key.tag(secret.as_bytes(), self.role), self.key.tag(secret.as_bytes(), self.role.other()));
             self.known.insert(their, (subject, our));
             theirs.push(their);
             match self.role {
@@ -158,8 +160,8 @@ mod tests {
     #[test]
     fn a_subject_that_both_share_gets_a_stream() {
         let (mut dialer, mut acceptor) = pair();
-        acceptor.share(subject(), &[SECRET]);
-        let said = dialer.share(subject(), &[SECRET]).say;
+        acceptor.share(subject(), &[SECRET.into()]);
+        let said = dialer.share(subject(), &[SECRET.into()]).say;
         let answer = acceptor.hear(&said, yes).unwrap().say;
         let open = dialer.hear(&answer, yes).unwrap().open;
         assert_eq!(open, [(subject(), said[0])]);
@@ -169,8 +171,8 @@ mod tests {
     #[test]
     fn an_acceptor_says_nothing_to_who_does_not_know_it() {
         let (mut dialer, mut acceptor) = pair();
-        assert_eq!(acceptor.share(subject(), &[SECRET]), Steps::default());
-        let said = dialer.share(SubjectId::from([3; 32]), &[[4; 32]]).say;
+        assert_eq!(acceptor.share(subject(), &[SECRET.into()]), Steps::default());
+        let said = dialer.share(SubjectId::from([3; 32]), &[[4; 32].into()]).say;
         assert_eq!(acceptor.hear(&said, yes), Ok(Steps::default()));
         assert_eq!(acceptor.about(said[0], yes), About::Unknown);
     }
@@ -178,9 +180,9 @@ mod tests {
     #[test]
     fn an_acceptor_that_shares_later_remembers_what_was_said() {
         let (mut dialer, mut acceptor) = pair();
-        let said = dialer.share(subject(), &[SECRET]).say;
+        let said = dialer.share(subject(), &[SECRET.into()]).say;
         assert_eq!(acceptor.hear(&said, yes), Ok(Steps::default()));
-        let answer = acceptor.share(subject(), &[SECRET]).say;
+        let answer = acceptor.share(subject(), &[SECRET.into()]).say;
         assert_eq!(dialer.hear(&answer, yes).unwrap().open, [(subject(), said[0])]);
     }
 
@@ -188,8 +190,8 @@ mod tests {
     fn one_old_secret_in_common_is_enough_and_gives_one_stream() {
         let (mut dialer, mut acceptor) = pair();
         let (old, older) = ([8; 32], [9; 32]);
-        acceptor.share(subject(), &[SECRET, old, older]);
-        let said = dialer.share(subject(), &[old, older]).say;
+        acceptor.share(subject(), &[SECRET.into(), old.into(), older.into()]);
+        let said = dialer.share(subject(), &[old.into(), older.into()]).say;
         assert_eq!(said.len(), 2);
         let answer = acceptor.hear(&said, yes).unwrap().say;
         assert_eq!(answer.len(), 1);
@@ -199,8 +201,8 @@ mod tests {
     #[test]
     fn a_stream_about_what_is_shared_no_more_is_no_offence() {
         let (mut dialer, mut acceptor) = pair();
-        acceptor.share(subject(), &[SECRET]);
-        let said = dialer.share(subject(), &[SECRET]).say;
+        acceptor.share(subject(), &[SECRET.into()]);
+        let said = dialer.share(subject(), &[SECRET.into()]).say;
         acceptor.hear(&said, yes).unwrap();
         assert_eq!(acceptor.about(said[0], |_| false), About::Gone);
         acceptor.unshare(subject());
@@ -230,7 +232,7 @@ mod tests {
         for n in 0..MAX_REMEMBERED_TAGS + 10 {
             let mut secret = [0; 32];
             secret[..8].copy_from_slice(&n.to_le_bytes());
-            said += dialer.share(SubjectId::from(secret), &[secret]).say.len();
+            said += dialer.share(SubjectId::from(secret), &[secret.into()]).say.len();
         }
         assert_eq!(said, MAX_REMEMBERED_TAGS);
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, WeakRecipient};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tokio::task::AbortHandle;
 
 use super::{
@@ -24,7 +24,7 @@ use crate::{
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
     subject::{core::Core, notice::Notice},
-    wire::{sync::ByeReason, ticket::SubjectSecret},
+    wire::{id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
 };
 
 /// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
@@ -32,6 +32,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Peers that were refused and are remembered, so that each is told of once; beyond it all are forgotten.
+const MOST_REFUSED: usize = 1_024;
 
 /// A session that lasted so long was no failure in a row with the one before.
 const LASTING: Duration = Duration::from_secs(60);
@@ -69,6 +72,8 @@ pub(crate) struct SyncActor {
     net: NetHandle,
     hub: Arc<Hub>,
     sessions: HashMap<u64, AbortHandle>,
+    /// Peers that were not served, and of whom that was told.
+    refused: HashSet<EndpointId>,
     /// The secrets under which the subject was offered.
     secrets: Vec<SubjectSecret>,
     /// The wait before the next offer, while sessions fail in a row.
@@ -94,6 +99,7 @@ impl SyncActor {
             net,
             hub,
             sessions: HashMap::new(),
+            refused: HashSet::new(),
             secrets: Vec::new(),
             wait: FIRST_WAIT,
             offering: false,
@@ -132,8 +138,7 @@ impl SyncActor {
                 actor.do_send(Arrived(stream));
             }
         };
-        let secrets = self.secrets.iter().map(|secret| *secret.as_bytes()).collect();
-        self.net.share(self.source.log.id, secrets, Box::new(sink));
+        self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink));
     }
 
     fn end_sessions(&mut self) {
@@ -141,6 +146,26 @@ impl SyncActor {
             session.abort();
         }
         self.hub.clear();
+    }
+
+    /// Whether this peer is served. Where it is not, that is told, once for each peer.
+    fn serves(&mut self, peer: &PeerInfo) -> bool {
+        if self.source.log.may_read(peer.writer) {
+            return true;
+        }
+        if self.refused.len() >= MOST_REFUSED {
+            self.refused.clear();
+        }
+        if self.refused.insert(peer.endpoint) {
+            self.tell(&Notice::PeerRefused { endpoint: peer.endpoint, writer: peer.writer });
+        }
+        false
+    }
+
+    fn tell(&self, notice: &Notice) {
+        if let Some(core) = self.core.upgrade() {
+            core.notices.tell(notice);
+        }
     }
 
     /// Offers the subject again, after a wait that grows while sessions fail.
@@ -183,9 +208,9 @@ impl Handler<Arrived> for SyncActor {
     fn handle(&mut self, Arrived(stream): Arrived, ctx: &mut Self::Context) {
         let Some(core) = self.core.upgrade() else { return };
         let peer = stream.peer.clone();
-        if !self.source.log.may_read(peer.writer) {
-            tracing::info!(peer = %peer.endpoint, writer = %peer.writer, subject = self.source.log.name, "a peer was revoked and is not served");
-            return stream.reset(ByeReason::Refused);
+        if !self.serves(&peer) {
+            stream.reset(ByeReason::Refused);
+            return;
         }
         let (id, told) = self.hub.join(peer.clone());
         let driver = Driver {
@@ -218,16 +243,20 @@ impl Handler<Over> for SyncActor {
         }
         match ending {
             Ending::Offence(what) => {
-                if let Some(core) = self.core.upgrade() {
-                    let (endpoint, writer) = (peer.endpoint, peer.writer);
-                    core.notices.tell(&Notice::PeerCutOff { endpoint, writer, what: what.clone() });
-                }
+                let (endpoint, writer) = (peer.endpoint, peer.writer);
+                self.tell(&Notice::PeerCutOff { endpoint, writer, what: what.clone() });
                 self.net.report_offence(peer.endpoint, what);
             }
             Ending::Failed(reason) => {
                 tracing::warn!(%reason, peer = %peer.endpoint, subject = self.source.log.name, "a session with a peer failed");
                 self.offer_later(ctx);
             }
+            Ending::NotServed => {
+                if self.refused.insert(peer.endpoint) {
+                    self.tell(&Notice::NotServed { endpoint: peer.endpoint, writer: peer.writer });
+                }
+            }
+            Ending::Refused => drop(self.serves(&peer)),
             // The peer says when there is to be another one, or its connection is gone.
             Ending::Over => {}
         }

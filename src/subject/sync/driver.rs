@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     task::JoinSet,
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -28,15 +28,18 @@ use super::{
 };
 use crate::{
     actors::{
-        net::SubjectStream,
+        net::{Came, SubjectStream},
         sync::{EndReason, Input, Output, ReadOutcome, Session, StoreOutcome},
     },
     subject::{bell::Bell, core::Core},
     wire::{
         id::{Dot, XaeroID},
-        sync::{ByeReason, SyncError},
+        sync::{Bye, ByeReason, Message, SyncError},
     },
 };
+
+/// How long a peer may take to hear why its session ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a session works with.
 pub(super) struct Driver {
@@ -59,7 +62,7 @@ struct Links {
 
 /// How long a peer is still served that has just been revoked in an owned subject: so that it learns of it, and why nothing
 /// more comes. Many times what a round trip takes.
-const FAREWELL: Duration = Duration::from_secs(2);
+const REVOKED_GRACE: Duration = Duration::from_secs(2);
 
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +71,25 @@ pub(super) enum Ending {
     Offence(String),
     /// This side could not go on, or the peer was of no use.
     Failed(String),
+    /// The peer is not served any more: it was revoked.
+    Refused,
+    /// The peer does not serve this node.
+    NotServed,
     /// The stream is gone, or the peer has ended it.
     Over,
+}
+
+impl Ending {
+    /// What the peer is told of it.
+    fn farewell(&self) -> Option<Bye> {
+        let (reason, text) = match self {
+            Self::Offence(what) => (ByeReason::Offence, what.clone()),
+            Self::Failed(why) => (ByeReason::Failed, why.clone()),
+            Self::Refused => (ByeReason::Refused, "your identity was revoked in this subject".to_owned()),
+            Self::NotServed | Self::Over => return None,
+        };
+        Some(Bye { reason, text })
+    }
 }
 
 impl From<EndReason> for Ending {
@@ -78,6 +98,7 @@ impl From<EndReason> for Ending {
             EndReason::Offence(offence) => Self::Offence(offence.to_string()),
             EndReason::Failed(reason) => Self::Failed(reason),
             EndReason::Stalled => Self::Failed("the peer does not send what it was asked for".to_owned()),
+            EndReason::Bye(bye) if bye.reason == ByeReason::Refused => Self::NotServed,
             EndReason::Bye(_) | EndReason::Closed => Self::Over,
         }
     }
@@ -127,10 +148,12 @@ impl Driver {
             }
             let due = state.wake.into_iter().chain(leave_at).min().and_then(|due| begun.checked_add(due));
             let event = tokio::select! {
-                message = reader.next(), if session.wants_input() => match message {
-                    Ok(Some(message)) => Event::Input(Input::Received(message)),
-                    Ok(None) => Event::Input(Input::Closed),
+                came = reader.step(), if session.wants_input() => match came {
+                    Ok(Came::Message(message)) => Event::Input(Input::Received(message)),
+                    Ok(Came::Part) => Event::Input(Input::Receiving),
+                    Ok(Came::End) => Event::Input(Input::Closed),
                     Err(error) if error.is_offence() => Event::Ended(Ending::Offence(error.to_string())),
+                    Err(error) if error.reason() == Some(ByeReason::Refused) => Event::Ended(Ending::NotServed),
                     Err(_) => Event::Input(Input::Closed),
                 },
                 Some(done) = lane_done.recv() => match done {
@@ -150,9 +173,7 @@ impl Driver {
             };
             let now = begun.elapsed();
             if leave_at.is_some_and(|at| at <= now) {
-                tracing::info!(writer = %peer.writer, subject = self.source.log.name, "a peer was revoked and is served no longer");
-                reader.stop(ByeReason::Refused);
-                break Ending::Over;
+                break Ending::Refused;
             }
             let input = match event {
                 Event::Input(input) => input,
@@ -182,7 +203,7 @@ impl Driver {
                 Event::Grown => {
                     heard = self.bell.rings();
                     if leave_at.is_none() && !self.source.log.may_read(peer.writer) {
-                        leave_at = Some(now.saturating_add(FAREWELL));
+                        leave_at = Some(now.saturating_add(REVOKED_GRACE));
                     }
                     let now_cuts = self.source.log.forks();
                     let cuts_changed = now_cuts != cuts;
@@ -201,12 +222,14 @@ impl Driver {
         };
         // A turn that it held is given back, whatever the reason.
         self.hub.leave(self.id);
-        match reason {
-            Ending::Offence(_) => reader.stop(ByeReason::Offence),
-            Ending::Failed(_) => reader.stop(ByeReason::Failed),
-            Ending::Over => {}
+        if let Some(bye) = reason.farewell() {
+            reader.stop(bye.reason);
+            state.job(Job::Send(Message::Bye(bye)));
+            drop(state);
+            // A peer that takes nothing does not hear it.
+            let _ = timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} }).await;
         }
-        drop((state, tasks, slot));
+        drop((tasks, slot));
         reason
     }
 }

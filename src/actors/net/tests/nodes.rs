@@ -8,8 +8,8 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    actors::net::{NetHandle, NetworkConfig, PeerAddr, PeerStatus, SubjectStream},
-    wire::{id::SubjectId, sign::SecretIdentity},
+    actors::net::{NetHandle, NetworkConfig, PeerStatus, SubjectStream},
+    wire::{endpoint::PeerAddr, id::SubjectId, sign::SecretIdentity},
 };
 
 /// How long anything may take before a test fails. Generous: the machine may be busy.
@@ -89,7 +89,7 @@ impl Streams {
     /// Shares the subject.
     pub(super) fn share(node: &NetHandle, subject: u8, secrets: &[u8]) -> Self {
         let (tell, told) = mpsc::unbounded_channel();
-        let secrets = secrets.iter().map(|secret| [*secret; 32]).collect();
+        let secrets = secrets.iter().map(|secret| [*secret; 32].into()).collect();
         node.share(SubjectId::from([subject; 32]), secrets, Box::new(move |stream| drop(tell.send(stream))));
         Self(told)
     }
