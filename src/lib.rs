@@ -69,7 +69,7 @@ pub mod event {
 
 pub use actors::{
     bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
-    committer::{IngestOutcome, IngestRefusal},
+    committer::{Explanation, IngestOutcome, IngestRefusal, RightsError},
     keyring::{KeyringError, Succession},
     net::{NetError, NetworkConfig, PeerStatus},
     storage::StorageError,
@@ -78,6 +78,7 @@ pub use actors::{
     },
     watch::ChildKind,
 };
+pub use crdt::rights::{BrokenRule, Denial, Member};
 pub use crdt::{Fold, FoldOp, Operator, Reduce, ReduceOp, Sort, SortOp};
 pub use event::{Dot, Event, EventId, EventType, ScanWindow, SubjectId, VersionVector, XaeroEvent, XaeroID};
 pub use subject::{
@@ -92,6 +93,8 @@ pub use wire::{
     id::EndpointId,
     ticket::{SubjectKind, SubjectSecret, SubjectTicket, TicketError},
 };
+
+pub use wire::control::Role;
 
 /// The README's snippets, compiled and run by the tests.
 #[cfg(doctest)]

@@ -6,12 +6,19 @@
 #[path = "../fuzz/checks/mod.rs"]
 mod checks;
 
-use std::{fs, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use xaeroflux::{
-    ExportOptions, Node, XaeroEvent,
+    Dot, EndpointId, ExportOptions, Node, PeerAddr, Role, SubjectId, SubjectSecret, SubjectTicket, XaeroEvent, XaeroID,
     event::CRDT_SET_ADD,
-    wire::{fork::ForkEvidence, head::SignedHead, key_file, proof::EventProof, sign::SecretIdentity},
+    wire::{
+        control::{Control, Genesis, Grant, Join, Revoke},
+        fork::ForkEvidence,
+        head::SignedHead,
+        key_file,
+        proof::EventProof,
+        sign::SecretIdentity,
+    },
 };
 
 /// The seeds of a target, by name.
@@ -75,6 +82,15 @@ fn signed_heads() {
 }
 
 #[test]
+fn control_records() {
+    run("control", checks::control::check);
+    for (name, bytes) in seeds("control") {
+        let read = bytes.split_first().map(|(code, payload)| Control::decode(*code, payload));
+        assert_eq!(read.is_some_and(|read| read.is_ok()), name.starts_with("good"), "{name}");
+    }
+}
+
+#[test]
 fn event_proofs() {
     run("event_proof", checks::event_proof::check);
     for (name, bytes) in seeds("event_proof") {
@@ -102,6 +118,15 @@ fn segments() {
 }
 
 #[test]
+fn tickets() {
+    run("ticket", checks::ticket::check);
+    for (name, bytes) in seeds("ticket") {
+        let read = str::from_utf8(&bytes).ok().map(str::parse::<SubjectTicket>);
+        assert_eq!(read.is_some_and(|read| read.is_ok()), name.starts_with("good"), "{name}");
+    }
+}
+
+#[test]
 fn exports() {
     run("export", checks::export::check);
     for (name, bytes) in seeds("export") {
@@ -125,11 +150,56 @@ fn exported() -> Vec<u8> {
     bundle
 }
 
+/// A ticket of an owned subject, with two peers.
+fn ticket() -> Vec<u8> {
+    let peer = |n: u8| PeerAddr {
+        addrs: vec![
+            SocketAddr::from(([192, 0, 2, n], 4433)),
+            SocketAddr::from(([0x2001_u16, 0xDB8, 0, 0, 0, 0, 0, 1], 9)),
+        ],
+        relay: Some("https://relay.example./".to_owned()),
+        ..PeerAddr::new(EndpointId::from([n; 32]))
+    };
+    let secret = SubjectSecret::from([7; 32]);
+    let ticket = SubjectTicket::owned(SubjectId::from([9; 32]), "board", secret, &[peer(1), peer(2)]);
+    ticket.unwrap().to_string().into_bytes()
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Control records, each behind its code.
+fn write_control_seeds(dir: &std::path::Path) {
+    let [creator, bob] = [1, 2].map(|byte| XaeroID::from([byte; 32]));
+    let grant = Dot::new(creator, 2);
+    let (role, authority) = (Role::Writer, Some(grant));
+    let records = [
+        ("good", Control::Grant(Grant { grantee: bob, role, authority: None })),
+        ("good_by_owner", Control::Grant(Grant { grantee: bob, role, authority })),
+        ("good_genesis", Control::Genesis(Genesis { creator, nonce: [3; 16] })),
+        ("good_join", Control::Join(Join { grant })),
+        ("good_revocation", Control::Revoke(Revoke { target: bob, last_valid: 7, authority })),
+    ];
+    fs::create_dir_all(dir).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.join(name).with_extension("bin"), bytes).unwrap();
+    for (name, control) in records {
+        let bytes = [vec![control.code()], control.encode()].concat();
+        write(name, &bytes);
+        write(&name.replace("good", "cut_short"), &bytes[..bytes.len() - 1]);
+        let mut newer = bytes.clone();
+        newer[1] = 2;
+        write(&name.replace("good", "newer_version"), &newer);
+        write(&name.replace("good", "other_code"), &[&[99], &bytes[1..]].concat());
+        write(&name.replace("good", "trailing_byte"), &[&bytes[..], &[0]].concat());
+    }
+    write("empty", &[]);
+}
+
 fn write_seeds(target: &str, dir: &std::path::Path) {
+    if target == "control" {
+        return write_control_seeds(dir);
+    }
     let fixture = |name: &str| fs::read(root().join("tests/fixtures").join(name)).unwrap();
     let good = match target {
         "frame" => fixture("frames/good_v1_with_deps.bin"),
@@ -140,6 +210,7 @@ fn write_seeds(target: &str, dir: &std::path::Path) {
         "event_proof" => fixture("proof/event.xprf"),
         "segment" => fixture("segments/good.seg"),
         "export" => exported(),
+        "ticket" => ticket(),
         _ => fixture("proof/fork.xfrk"),
     };
     fs::create_dir_all(dir).unwrap();

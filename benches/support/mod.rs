@@ -5,12 +5,14 @@
 //!
 //! * [`report`] is the line, and whether this run is a short one.
 //! * [`bare`] is the other side of the durable figures: a loop on LMDB and nothing else.
+//! * [`raw_iroh`] is the other side of the figures of the network: a connection and nothing else.
 //! * [`engine`] is ours: a node in a directory of its own, and publishers that wait for every receipt.
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub mod bare;
 pub mod engine;
+pub mod raw_iroh;
 pub mod report;
 
 use tempfile::TempDir;

@@ -4,6 +4,7 @@
 //! in, so that every change is held to them without a fuzzer.
 #![allow(dead_code, reason = "each fuzz target uses one of them")]
 
+pub mod control;
 pub mod event_proof;
 pub mod export;
 pub mod fork_evidence;
@@ -13,6 +14,7 @@ pub mod key_file;
 pub mod public_key;
 pub mod segment;
 pub mod signed_head;
+pub mod ticket;
 
 use xaeroflux::wire::key::PublicKey;
 

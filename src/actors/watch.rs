@@ -17,6 +17,8 @@ pub enum ChildKind {
     Mmr,
     /// Folds.
     Batch,
+    /// Has the subject synced with peers.
+    Sync,
 }
 
 impl std::fmt::Display for ChildKind {
@@ -26,6 +28,7 @@ impl std::fmt::Display for ChildKind {
             Self::Mmr => "MMR actor",
             Self::Segment => "segment writer",
             Self::Batch => "batch actor",
+            Self::Sync => "sync actor",
         })
     }
 }

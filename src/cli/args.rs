@@ -1,12 +1,17 @@
 //! What can be asked on the command line.
 
-use std::{ffi::OsString, ops::Bound, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, ops::Bound, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::TypedValueParser as _};
 use serde::Serialize;
 use xaeroflux::wire::name;
 
-use super::{exit::Failure, kind::Kind};
+use super::{
+    exit::Failure,
+    kind::Kind,
+    members::{CreateArgs, GrantArgs, MembersArgs, RevokeArgs},
+    peer::{Peer, listen_address},
+};
 
 /// Durable, conflict-free event streams for offline-first collaborative applications.
 #[derive(Debug, Parser)]
@@ -18,9 +23,9 @@ pub struct Cli {
     pub command: Command,
 }
 
-const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use, \
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 some input was refused, 2 usage, 3 the data directory is in use and no `serve` takes the command, \
 4 storage, 5 identity, 6 standard input or output, 7 failed, 8 a proof or an import does not hold, \
-9 verified and damaged, 130 interrupted.";
+9 verified and damaged, 10 no right to do that in an owned subject, 130 interrupted.";
 
 /// Options that every subcommand takes, before its name or after it.
 #[derive(Debug, Args)]
@@ -30,7 +35,8 @@ pub struct Global {
         value_parser = clap::builder::OsStringValueParser::new().try_map(directory))]
     pub data_dir: Option<PathBuf>,
 
-    /// Most that the data file can grow to, in bytes or with a suffix K, M, G or T (of 1024) [default: 64G]
+    /// Most that the data file can grow to, in bytes or with a suffix K, M, G or T (of 1024); beside a running `serve` its
+    /// own counts [default: 64G]
     #[arg(long, global = true, value_name = "BYTES", value_parser = bytes)]
     pub map_size: Option<u64>,
 
@@ -49,6 +55,9 @@ pub struct Global {
 pub enum Command {
     /// Show the main job: three people, concurrent edits, crashes in the middle, one resolved state
     Demo,
+    /// Run a node until a signal ends it: every subject of the data directory, for peers and for all other commands, which
+    /// use it through a socket in the directory instead of opening that
+    Serve(ServeArgs),
     /// List the identities of the data directory, make one, or print a public key
     Id(IdArgs),
     /// Publish one event for each line of standard input, and print a receipt for each once it is on disk
@@ -59,14 +68,67 @@ pub enum Command {
     State(StateArgs),
     /// Write the proof that an event is in its author's signed log to standard output
     Prove(ProveArgs),
+    /// Say what became of an event: in the log, waiting and for what, refused and why, or superseded
+    Explain(ExplainArgs),
+    /// Print a ticket: whoever has it may read the subject, and write to it where it is open
+    Ticket(TicketArgs),
+    /// Take a ticket: from now on the subject is synced with its peers whenever this directory is served
+    Join(JoinArgs),
+    /// List the peers of the node that serves this directory
+    Peers,
     /// Check a proof with nothing but its author's public key, and print what it proves
     CheckProof(CheckProofArgs),
     /// Write a subject, with all that shows whose events they are, to standard output
     Export(ExportArgs),
     /// Take what `export` has written into the data directory, once it is verified
     Import(ImportArgs),
+    /// Create a subject in which only those write who were granted that
+    Create(CreateArgs),
+    /// Grant a role in an owned subject to an identity
+    Grant(GrantArgs),
+    /// Take the role of an identity in an owned subject, for ever
+    Revoke(RevokeArgs),
+    /// List who has a role in an owned subject
+    Members(MembersArgs),
     /// Look at every byte of the data directory that matters, beside a running node too, and change nothing
     Verify(VerifyArgs),
+}
+
+impl Command {
+    /// Whether a node that serves the data directory does it, where there is one. The others need no node of their own, or
+    /// are one.
+    pub const fn is_served(&self) -> bool {
+        match self {
+            Self::Demo | Self::Serve(_) | Self::CheckProof(_) | Self::Verify(_) => false,
+            Self::Id(_)
+            | Self::Publish(_)
+            | Self::Replay(_)
+            | Self::State(_)
+            | Self::Prove(_)
+            | Self::Explain(_)
+            | Self::Ticket(_)
+            | Self::Join(_)
+            | Self::Peers
+            | Self::Export(_)
+            | Self::Import(_)
+            | Self::Create(_)
+            | Self::Grant(_)
+            | Self::Revoke(_)
+            | Self::Members(_) => true,
+        }
+    }
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// An address to listen on for peers; may be given several times
+    #[arg(long, value_name = "IP:PORT", value_parser = listen_address)]
+    pub listen: Vec<SocketAddr>,
+
+    /// A peer to connect to, by its endpoint id and where it may be reached; may be given several times
+    #[arg(long, value_name = "ENDPOINT_ID[@IP:PORT]")]
+    pub peer: Vec<Peer>,
 }
 
 /// Arguments of `id`.
@@ -79,6 +141,28 @@ pub struct IdArgs {
     /// Print the public key of the identity of this name as one line of text
     #[arg(long, value_name = "NAME")]
     pub export_public: Option<String>,
+}
+
+/// Arguments of `ticket`.
+#[derive(Debug, Args)]
+pub struct TicketArgs {
+    /// The subject's name
+    pub subject: String,
+
+    /// Give the subject a new secret first: tickets from before are worth nothing from then on
+    #[arg(long)]
+    pub rotate: bool,
+}
+
+/// Arguments of `join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// What `ticket` has printed elsewhere
+    pub ticket: String,
+
+    /// The name that the subject is to have here, where it is an owned one
+    #[arg(long = "as", value_name = "NAME")]
+    pub alias: Option<String>,
 }
 
 /// Arguments of `publish`.
@@ -136,6 +220,19 @@ pub struct ReplayArgs {
 /// Arguments of `prove`.
 #[derive(Debug, Args)]
 pub struct ProveArgs {
+    /// The subject's name
+    pub subject: String,
+
+    /// The event's author: the identifier in hexadecimal, as receipts have it, or the name of a local identity
+    pub author: String,
+
+    /// The event's sequence number, as receipts have it
+    pub seq: u64,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
     /// The subject's name
     pub subject: String,
 

@@ -1,12 +1,12 @@
 //! How the command can end: the exit codes, and the messages that go with them.
 
-use std::{
-    fmt,
-    io::{self, Write as _},
-    process::ExitCode,
+use std::{fmt, io, process::ExitCode};
+
+use xaeroflux::{
+    Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, RightsError, StorageError,
 };
 
-use xaeroflux::{Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, StorageError};
+use super::console::Ending;
 
 /// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Exit {
     Refused = 1,
     /// The arguments make no sense, or a name in them breaks a rule. Nothing was done.
     Usage = 2,
-    /// Another process has the data directory. Nothing was done.
+    /// Another process has the data directory, and does not take this command for us. Nothing was done.
     Busy = 3,
     /// The data directory cannot be opened, read or written, is full, or is damaged.
     Storage = 4,
@@ -32,6 +32,8 @@ pub enum Exit {
     Unproven = 8,
     /// The data directory was verified, and is damaged.
     Damaged = 9,
+    /// The subject is owned, and who asks has no right to do that in it.
+    NoRight = 10,
     /// Interrupted by a signal before it was done: 128 + 2, as shells have it.
     Interrupted = 130,
 }
@@ -62,6 +64,9 @@ impl Failure {
 
     /// Standard input could not be read.
     pub fn input(error: &io::Error) -> Self {
+        if Ending::is(error) {
+            return Self::new(Exit::Interrupted, error);
+        }
         Self::new(Exit::Streams, format_args!("standard input could not be read: {error}"))
     }
 
@@ -110,6 +115,7 @@ impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
         let exit = match &*error.failure {
             ImportFailure::Bundle(_) | ImportFailure::Fork(_) => Exit::Unproven,
+            ImportFailure::Read(error) if Ending::is(error) => Exit::Interrupted,
             ImportFailure::Read(_) => Exit::Streams,
             ImportFailure::Node(error) => of_node(error),
             ImportFailure::PrefixMissing { .. } | ImportFailure::Refused(_) => Exit::Refused,
@@ -122,7 +128,7 @@ impl From<ImportError> for Failure {
 /// The exit code for a failure of the node or a subject.
 fn of_node(error: &Error) -> Exit {
     match error {
-        Error::Name(_) => Exit::Usage,
+        Error::Name(_) | Error::Share(_) | Error::Ticket(_) => Exit::Usage,
         Error::Storage(StorageError::InUse { .. }) => Exit::Busy,
         Error::Storage(_) | Error::NoDataDir => Exit::Storage,
         Error::Keyring(error) => match **error {
@@ -131,7 +137,9 @@ fn of_node(error: &Error) -> Exit {
         },
         Error::Proof(_) | Error::Unsigned { .. } => Exit::Unproven,
         Error::NoSuchEvent { .. } => Exit::Usage,
-        Error::Publish(error) => of_publish(error),
+        Error::Publish(error) | Error::Rights(RightsError::Publish(error)) => of_publish(error),
+        Error::Rights(RightsError::NotOwned) => Exit::Usage,
+        Error::Rights(_) => Exit::NoRight,
         _ => Exit::Failed,
     }
 }
@@ -141,6 +149,7 @@ pub const fn of_publish(error: &PublishError) -> Exit {
     match error {
         PublishError::PayloadTooLarge { .. } => Exit::Refused,
         PublishError::InvalidSubject(_) => Exit::Usage,
+        PublishError::NoRight { .. } => Exit::NoRight,
         PublishError::UnknownAuthor { .. } | PublishError::Identity(_) => Exit::Identity,
         PublishError::StorageFull { .. }
         | PublishError::DiskFull
@@ -148,9 +157,4 @@ pub const fn of_publish(error: &PublishError) -> Exit {
         | PublishError::Storage(_) => Exit::Storage,
         _ => Exit::Failed,
     }
-}
-
-/// Tells an error on standard error. That nobody listens there is no reason to panic.
-pub fn complain(what: &dyn fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "error: {what}");
 }

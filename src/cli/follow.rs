@@ -14,21 +14,26 @@ use xaeroflux::{
 };
 
 use super::{
+    console::Streams,
     exit::{Exit, Failure},
     output::Output,
+    place::Place,
     replay::{Replayed, print},
-    signals::Interrupt,
 };
 
 /// Prints the wanted events in the window, those that are there and those that come, until the process is asked to end
 /// or nobody reads its output any more. What is printed is flushed before anything is waited for.
-pub fn follow(subject: &Subject, window: ScanWindow, wanted: Replay, output: &mut Output) -> Result<Exit, Failure> {
+pub fn follow(
+    place: &Place<'_>,
+    subject: &Subject,
+    window: ScanWindow,
+    wanted: Replay,
+    Streams { output, console }: &mut Streams,
+) -> Result<Exit, Failure> {
     let here = std::thread::current();
     let waker = Waker::from(Arc::new(Unpark(here.clone())));
-    let (by_signal, by_reader) = (here.clone(), here);
-    let interrupt = Interrupt::catch(move || by_signal.unpark())?;
-    interrupt.catch_closed_output(move || by_reader.unpark())?;
-    let handle = subject.run()?;
+    let interrupt = console.catch_interrupt(move || here.unpark())?;
+    let handle = place.run(subject)?;
     let filtered = subject.scan(window).filter(move |event| wanted.takes(event));
     let mut stream = filtered.stream_with(SubscribeOptions::new().from_start());
     if let Some(error) = stream.subscription().error() {

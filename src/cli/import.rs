@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, IsTerminal as _, Read},
+    io::{self, Read},
     path::Path,
 };
 
@@ -10,10 +10,12 @@ use serde::Serialize;
 use xaeroflux::ImportSummary;
 
 use super::{
-    args::{Global, ImportArgs},
+    args::ImportArgs,
+    console::{Ending, Streams},
     exit::{Exit, Failure},
-    output::Output,
+    place::Place,
     progress::Bar,
+    signals::Interrupt,
 };
 
 /// What was imported, as it is printed.
@@ -43,22 +45,22 @@ struct Fork {
 }
 
 /// Imports a file, or standard input.
-pub fn run(global: &Global, args: &ImportArgs, output: &mut Output) -> Result<Exit, Failure> {
+pub fn run(place: &Place<'_>, args: &ImportArgs, Streams { output, console }: &mut Streams) -> Result<Exit, Failure> {
     let input: Box<dyn Read> = if args.file == Path::new("-") {
-        let input = io::stdin();
-        if input.is_terminal() {
+        if console.is_input_terminal() {
             return Err(Failure::usage(
                 "name the file to import, or send it to standard input, as in `xaeroflux import < file`",
             ));
         }
-        Box::new(input.lock())
+        console.input()
     } else {
         let unreadable =
             |error| Failure::new(Exit::Streams, format_args!("{} could not be read: {error}", args.file.display()));
-        Box::new(File::open(&args.file).map_err(unreadable)?)
+        let file = File::open(place.file(&args.file)).map_err(unreadable)?;
+        Box::new(Interruptible { file, interrupt: console.interrupt() })
     };
-    let node = super::open(global)?;
-    let bar = Bar::new("importing");
+    let node = place.open()?;
+    let bar = Bar::new("importing", console);
     let imported = node.import(input, |progress| bar.show(progress));
     bar.end();
     let summary = imported?;
@@ -70,4 +72,16 @@ pub fn run(global: &Global, args: &ImportArgs, output: &mut Output) -> Result<Ex
     let (root, imported_root) = (hex(&root), hex(&bundle_root));
     output.json(&Line { subject, name, new, duplicates, retracted, waiting, authors, forks, root, imported_root })?;
     Ok(Exit::Done)
+}
+
+/// A file whose reading ends early when whoever asked for it is gone. Of an own process the system sees to that.
+struct Interruptible {
+    file: File,
+    interrupt: Interrupt,
+}
+
+impl Read for Interruptible {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.interrupt.is_set() { Err(Ending::error()) } else { self.file.read(buffer) }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{self, IsTerminal as _, StdoutLock, Write as _},
+    io::{self, IsTerminal as _, Write},
 };
 
 use serde::Serialize;
@@ -15,16 +15,33 @@ const WRITE_BYTES: usize = 4_096;
 pub struct Output {
     json: bool,
     asked_for: bool,
-    out: StdoutLock<'static>,
+    is_terminal: bool,
+    out: Box<dyn Write>,
     /// Whole lines that are not written yet.
     lines: Vec<u8>,
 }
 
 impl Output {
-    /// JSON Lines where asked for, or where nobody sits in front of it.
+    /// This process's standard output: JSON Lines where asked for, or where nobody sits in front of it.
     pub fn new(json: bool) -> Self {
         let out = io::stdout();
-        Self { json: json || !out.is_terminal(), asked_for: json, out: out.lock(), lines: Vec::new() }
+        let is_terminal = out.is_terminal();
+        Self::to(Box::new(out.lock()), json, is_terminal)
+    }
+
+    /// As [`new`](Self::new), of somebody else.
+    pub fn to(out: Box<dyn Write>, json: bool, is_terminal: bool) -> Self {
+        Self { json: json || !is_terminal, asked_for: json, is_terminal, out, lines: Vec::new() }
+    }
+
+    /// Whether somebody sits in front of it.
+    pub const fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// For what is not lines. Nothing of them may be waiting.
+    pub fn bytes(&mut self) -> &mut dyn Write {
+        &mut *self.out
     }
 
     /// Whether lines are for programs.

@@ -1,9 +1,11 @@
-//! A bar on standard error, where somebody sits in front of it.
+//! A bar on standard error, where somebody sits in front of it. A client of `serve` has none.
 
 use std::io::{self, IsTerminal as _};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use xaeroflux::Progress;
+
+use super::console::Console;
 
 /// How the bar looks.
 const TEMPLATE: &str = "{msg} {bar:32} {human_pos}/{human_len} events  {per_sec}  {eta}";
@@ -14,8 +16,8 @@ pub struct Bar(Option<ProgressBar>);
 
 impl Bar {
     /// A bar for this work.
-    pub fn new(what: &'static str) -> Self {
-        if !io::stderr().is_terminal() {
+    pub fn new(what: &'static str, console: &Console) -> Self {
+        if !console.is_own() || !io::stderr().is_terminal() {
             return Self(None);
         }
         let bar = ProgressBar::new(0).with_message(what);

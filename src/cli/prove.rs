@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, IsTerminal as _, Read as _, Write as _},
+    io::{self, Read as _},
     path::Path,
 };
 
@@ -17,11 +17,12 @@ use xaeroflux::{
 };
 
 use super::{
-    args::{self, CheckProofArgs, Global, ProveArgs},
+    args::{self, CheckProofArgs, ProveArgs},
     exit::{Exit, Failure},
     id,
     kind::Printed,
     output::Output,
+    place::Place,
 };
 
 /// No text of a public key is longer.
@@ -46,18 +47,18 @@ struct Line {
 }
 
 /// Writes the proof of an event to standard output.
-pub fn prove(global: &Global, args: &ProveArgs) -> Result<Exit, Failure> {
+pub fn prove(place: &Place<'_>, args: &ProveArgs, output: &mut Output) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
-    if io::stdout().is_terminal() {
+    if output.is_terminal() {
         return Err(Failure::usage("a proof is binary: send it to a file, as in `xaeroflux prove … > proof`"));
     }
-    let node = super::open(global)?;
+    let node = place.open()?;
     let author = match args.author.parse::<XaeroID>() {
         Ok(author) => author,
         Err(_) => id::existing(&node, &args.author)?,
     };
     let proof = node.subject(args.subject.clone()).prove(author, args.seq)?;
-    let mut out = io::stdout().lock();
+    let out = output.bytes();
     out.write_all(&proof.encode())?;
     out.flush()?;
     Ok(Exit::Done)

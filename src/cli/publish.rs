@@ -8,7 +8,7 @@
 //! next receipt, or for the next line of somebody who waits for this one.
 
 use std::{
-    io,
+    io::{self, BufRead, BufReader},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,12 +21,14 @@ use serde::Serialize;
 use xaeroflux::{Acknowledged, Handle, Node, Receipt, Subject, XaeroEvent, XaeroID};
 
 use super::{
-    args::{self, Global, PublishArgs},
-    exit::{Exit, Failure, complain, of_publish},
+    args::{self, PublishArgs},
+    console::{Console, Streams},
+    exit::{Exit, Failure, of_publish},
     id,
     input::{Bad, Lines},
     kind::Kind,
     output::Output,
+    place::Place,
     text::short,
 };
 
@@ -57,12 +59,12 @@ enum Read {
 }
 
 /// Publishes the lines of standard input.
-pub fn run(global: &Global, args: PublishArgs, output: &mut Output) -> Result<Exit, Failure> {
+pub fn run(place: &Place<'_>, args: PublishArgs, Streams { output, console }: &mut Streams) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
-    let node = super::open(global)?;
+    let node = place.open()?;
     let author = args.author.as_deref().map(|name| id::existing(&node, name)).transpose()?;
     let subject = node.subject(args.subject);
-    let handle = subject.run()?;
+    let handle = place.run(&subject)?;
     let (tell, told) = sync_channel(IN_FLIGHT);
     let stop = Arc::new(AtomicBool::new(false));
     let reader = Reader {
@@ -71,14 +73,20 @@ pub fn run(global: &Global, args: PublishArgs, output: &mut Output) -> Result<Ex
         author,
         kind: args.kind,
         timestamp: args.timestamp,
+        input: console.input(),
         tell,
         stop: Arc::clone(&stop),
     };
-    std::thread::Builder::new().name("xaeroflux-stdin".to_owned()).spawn(move || reader.run()).map_err(|error| {
+    let reader = std::thread::Builder::new().name("xaeroflux-stdin".to_owned()).spawn(move || reader.run());
+    let reader = reader.map_err(|error| {
         Failure::new(Exit::Failed, format_args!("the reader's thread could not be started: {error}"))
     })?;
-    let ended = Printer { output, told, stop, closed: false, exit: Exit::Done, failed: None }.run();
-    // The reader may still wait for a line that never comes; it ends with the process.
+    let ended = Printer { output, console, told, stop, closed: false, exit: Exit::Done, failed: None }.run();
+    // The reader may still wait for a line that never comes. In a process of our own it ends with that.
+    if console.end_input() {
+        // A panic of it has been told, as any other.
+        let _ = reader.join();
+    }
     ended.map_err(|failure| match failure.exit {
         Exit::Failed => reason(&subject, &handle).unwrap_or(failure),
         _ => failure,
@@ -97,20 +105,21 @@ struct Reader {
     author: Option<XaeroID>,
     kind: Kind,
     timestamp: Option<u64>,
+    input: Box<dyn io::Read + Send>,
     tell: SyncSender<Read>,
     stop: Arc<AtomicBool>,
 }
 
 impl Reader {
     fn run(mut self) {
-        if let Err(failure) = self.publish_lines() {
+        let input = std::mem::replace(&mut self.input, Box::new(io::empty()));
+        if let Err(failure) = self.publish_lines(Lines::new(BufReader::new(input))) {
             // Where nobody is told any more, the printer has given up before.
             let _ = self.tell.send(Read::Failed(failure));
         }
     }
 
-    fn publish_lines(&mut self) -> Result<(), Failure> {
-        let mut lines = Lines::new(io::stdin().lock());
+    fn publish_lines(&mut self, mut lines: Lines<impl BufRead>) -> Result<(), Failure> {
         while let Some(read) = lines.next(self.kind).map_err(|error| Failure::input(&error))? {
             // The printer may have given up while this thread waited.
             if self.stop.load(Ordering::Relaxed) {
@@ -143,6 +152,7 @@ impl Reader {
 /// Waits for receipts and prints them.
 struct Printer<'a> {
     output: &'a mut Output,
+    console: &'a Console,
     told: Receiver<Read>,
     /// Tells the reader to stop.
     stop: Arc<AtomicBool>,
@@ -159,7 +169,7 @@ impl Printer<'_> {
             match read {
                 Read::Sent { line, receipt } => self.receipt(line, receipt),
                 Read::Bad { line, why } => {
-                    complain(&format_args!("line {line} was not published: {why}"));
+                    self.console.complain(&format_args!("line {line} was not published: {why}"));
                     self.exit = Exit::Refused;
                 }
                 Read::Failed(failure) => self.fail(failure),
@@ -199,12 +209,12 @@ impl Printer<'_> {
         };
         let exit = of_publish(&error);
         if exit == Exit::Refused {
-            complain(&format_args!("line {line} was not published: {error}"));
+            self.console.complain(&format_args!("line {line} was not published: {error}"));
             self.exit = Exit::Refused;
             return;
         }
         // Whether it was published is not always known.
-        complain(&format_args!("line {line} has no receipt: {error}"));
+        self.console.complain(&format_args!("line {line} has no receipt: {error}"));
         self.stop.store(true, Ordering::Relaxed);
         self.fail(Failure::new(exit, "no more lines are read, since they would not be published either"));
     }

@@ -10,19 +10,21 @@ use xaeroflux::{
 };
 
 use super::{
-    args::{self, Global, ReplayArgs},
+    args::{self, ReplayArgs},
+    console::Streams,
     exit::{Exit, Failure},
     follow::follow,
     id,
     kind::Printed,
     output::Output,
+    place::Place,
     text::{Bytes, Time, short},
 };
 
 /// Prints the log, and with `--follow` what comes after.
-pub fn run(global: &Global, args: &ReplayArgs, output: &mut Output) -> Result<Exit, Failure> {
+pub fn run(place: &Place<'_>, args: &ReplayArgs, streams: &mut Streams) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
-    let node = super::open(global)?;
+    let node = place.open()?;
     let subject = node.subject(args.subject.as_str());
     let window = ScanWindow { start: args.from, end: args.to };
     let mut wanted = subject.replay().window(window);
@@ -36,11 +38,11 @@ pub fn run(global: &Global, args: &ReplayArgs, output: &mut Output) -> Result<Ex
         wanted = wanted.seqs(seqs);
     }
     if args.follow {
-        return follow(&subject, window, wanted, output);
+        return follow(place, &subject, window, wanted, streams);
     }
     let mut written = Ok(());
     wanted.for_each(|record| {
-        written = print(output, &Replayed::of(record));
+        written = print(&mut streams.output, &Replayed::of(record));
         written.is_ok()
     })?;
     written?;

@@ -63,6 +63,11 @@ impl Interrupt {
         })
     }
 
+    /// Somebody does.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
     /// Whether somebody did.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)

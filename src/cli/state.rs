@@ -6,16 +6,17 @@ use serde::Serialize;
 use xaeroflux::{Fold, Operator, Reduce, Sort, Subject, XaeroEvent, prelude::rkyv};
 
 use super::{
-    args::{self, Crdt, Global, StateArgs},
+    args::{self, Crdt, StateArgs},
     exit::{Exit, Failure},
     output::Output,
+    place::Place,
     text::Bytes,
 };
 
 /// Prints the state.
-pub fn run(global: &Global, args: &StateArgs, output: &mut Output) -> Result<Exit, Failure> {
+pub fn run(place: &Place<'_>, args: &StateArgs, output: &mut Output) -> Result<Exit, Failure> {
     args::checked(&args.subject)?;
-    let node = super::open(global)?;
+    let node = place.open()?;
     let subject = node.subject(args.subject.as_str());
     let value = Value::of_log_at(&subject, args.crdt, args.at.unwrap_or(u64::MAX))?;
     output.line(&Line { crdt: args.crdt, value: &value }, &value)?;

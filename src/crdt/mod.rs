@@ -16,6 +16,7 @@
 //! Each is a plain type that can be used by itself. [`operator`] is the shape that a batch pipeline runs: [`Sort`] the
 //! window, [`Fold`] it into a state, [`Reduce`] the state to bytes; each has a `to_operator()` and takes users' closures
 //! in the same place. [`causality`] and [`frontier`] derive contexts from the few dependencies that an event names.
+//! [`rights`] is what grants and revocations come to in whatever order they arrive.
 //!
 //! # What a source may promise
 //!
@@ -38,6 +39,7 @@ pub mod operator;
 pub mod or_set;
 pub mod pn_counter;
 pub mod reduce;
+pub mod rights;
 mod snapshot;
 pub mod sort;
 

@@ -9,7 +9,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{error::Error, shares::Shares};
+use super::{error::Error, shares::Shares, sync::network::Network};
 use crate::{
     actors::{
         committer::{
@@ -43,6 +43,8 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<Store>,
     /// The subjects that are shared, and what the network has to know of them.
     pub(crate) shares: Shares,
+    /// The network, once it is switched on.
+    pub(crate) network: Network,
     /// Whether the logs have trees, which the heads are made of.
     pub(crate) keeps_trees: bool,
     // After these: the threads on which the others' actors lived.
@@ -115,7 +117,21 @@ impl Engine {
         let shares = Shares::load(&store)?;
         let trust = signing.map_or(Trust::Off, |pause| Trust::Keys(Arc::clone(&keyring), pause));
         let committer = Arc::new(Committer::start(Arc::clone(&store), wall, trust)?);
-        let engine = Arc::new(Self { keyring, committer, store, shares, keeps_trees: signing.is_some(), runtime });
+        let engine = Arc::new(Self {
+            keyring,
+            committer,
+            store,
+            shares,
+            network: Network::default(),
+            keeps_trees: signing.is_some(),
+            runtime,
+        });
+        let listener = Arc::downgrade(&engine);
+        engine.on_share_change(Some(Arc::new(move |subject| {
+            if let Some(engine) = listener.upgrade() {
+                engine.network.share_changed(subject);
+            }
+        })));
         let mut open = lock();
         let open = open.get_or_insert_with(HashMap::new);
         open.retain(|_, (engine, closed)| engine.strong_count() > 0 || !closed.try_lock().is_ok_and(|it| it.is_over()));
@@ -186,6 +202,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.network.stop();
         self.committer.stop();
     }
 }

@@ -7,7 +7,9 @@ use thiserror::Error;
 use crate::{
     actors::{
         bus::{PublishError, SendError},
+        committer::RightsError,
         keyring::KeyringError,
+        net::NetError,
         storage::StorageError,
     },
     subject::{durable::DurableError, pipeline::PipelineError, shares::ShareError},
@@ -39,9 +41,15 @@ pub enum Error {
     /// A ticket that is none, or cannot be made.
     #[error(transparent)]
     Ticket(#[from] TicketError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] NetError),
     /// An event was not published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// A role in an owned subject that was not given or taken.
+    #[error(transparent)]
+    Rights(#[from] RightsError),
     /// The platform names no directory for application data.
     #[error("this platform names no directory for data: set XAEROFLUX_DATA_DIR, or call Node::set_default")]
     NoDataDir,

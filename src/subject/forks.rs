@@ -23,7 +23,7 @@ impl Subject {
     pub fn cuts(&self) -> Result<Vec<Cut>, Error> {
         let (_, log) = self.log()?;
         let cut = |(author, last_valid)| Cut { author, subject: log.id, last_valid };
-        Ok(log.cuts().iter().map(cut).collect())
+        Ok(log.cuts().forks().map(cut).collect())
     }
 
     /// The evidence behind the [cuts](Self::cuts): it convinces anybody who has the author's public key.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{error::Error, handle::Subject, supervisor::Ingest};
+use super::{core::Core, error::Error, handle::Subject, supervisor::Ingest};
 use crate::actors::{
     aof::Ingress,
     committer::{IngestOutcome, submission::ForeignBatch},
@@ -81,20 +81,33 @@ impl Subject {
 
     /// Hands over events made elsewhere, with what shows whose they are.
     pub(crate) fn take_foreign(&self, batch: impl Into<Arc<ForeignBatch>>) -> Result<IngestReceipt, Error> {
-        let batch = batch.into();
-        let running = self.core().and_then(|core| core.running()).ok_or(Error::NotRunning)?;
         let (tell, told) = mpsc::channel();
         // The closure is called from another thread, once for each time the batch is dealt with.
         let tell = Mutex::new(tell);
-        let (events, bytes) = (batch.frames.len(), batch.frames.iter().map(Vec::len).sum());
-        let ingress = Ingress::Foreign {
-            batch,
-            tell: Box::new(move |outcomes| {
-                // Whoever dropped the receipt does not want to know.
-                let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(outcomes);
-            }),
-        };
-        running.supervisor.do_send(Ingest { ingress, events, bytes });
+        let core = self.core().ok_or(Error::NotRunning)?;
+        core.take_foreign(batch.into(), move |outcomes| {
+            // Whoever dropped the receipt does not want to know.
+            let _ = tell.lock().unwrap_or_else(PoisonError::into_inner).send(outcomes);
+        })?;
         Ok(IngestReceipt { told })
+    }
+}
+
+impl Core {
+    /// Hands over events made elsewhere; `tell` is called on another thread when they are dealt with, and must only pass
+    /// the news on.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    pub(crate) fn take_foreign(
+        &self,
+        batch: Arc<ForeignBatch>,
+        tell: impl Fn(Result<Vec<IngestOutcome>, StorageError>) + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        let running = self.running().ok_or(Error::NotRunning)?;
+        let (events, bytes) = (batch.frames.len(), batch.frames.iter().map(Vec::len).sum());
+        let ingress = Ingress::Foreign { batch, tell: Box::new(tell) };
+        running.supervisor.do_send(Ingest { ingress, events, bytes });
+        Ok(())
     }
 }

@@ -6,8 +6,9 @@
 //! * [`durable`] are the subscriptions whose place is on disk; `bell` wakes those who wait for the log.
 //! * [`run`] makes a subject durable; `supervisor` is the actor that it then is.
 //! * [`replay`] visits events of the log in place, [`read`] resolves it, and neither needs the subject to run.
-//! * [`trust`] is what a log can show to others, [`forks`] what is done about authors who sign two histories. [`ingest`] is
+//! * [`trust`] is what a log can show to others, [`forks`] what is done about authors who sign two histories, [`explain`] what became of one event. [`ingest`] is
 //!   the door for events made elsewhere, and [`transfer`] carries a subject from node to node in one file.
+//! * [`rights`] are the roles in owned subjects.
 //! * `shares` are the subjects that others share, with their secrets and peers; [`sharing`] how one gets there, by tickets.
 //! * [`notice`] is what is told on the control bus; [`dead`] the events that could not be stored.
 
@@ -17,6 +18,7 @@ pub mod dead;
 pub mod durable;
 pub(crate) mod engine;
 pub mod error;
+pub mod explain;
 pub mod follower;
 pub mod forks;
 pub mod handle;
@@ -27,11 +29,13 @@ pub mod pipeline;
 pub(crate) mod prover;
 pub mod read;
 pub mod replay;
+pub mod rights;
 pub mod run;
 pub mod shares;
 pub mod sharing;
 pub mod subscription;
 pub(crate) mod supervisor;
+pub(crate) mod sync;
 pub mod transfer;
 pub mod trust;
 

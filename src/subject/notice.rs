@@ -19,7 +19,7 @@ use crate::{
     actors::{bus::PublishError, watch::ChildKind},
     wire::{
         event::XaeroEvent,
-        id::{Dot, XaeroID},
+        id::{Dot, EndpointId, XaeroID},
     },
 };
 
@@ -97,6 +97,56 @@ pub enum Notice {
         /// The sequence number of its last event that counts.
         last_valid: u64,
     },
+    /// An author of an owned subject was revoked. What it wrote after this event counts for nothing from now on: folds leave
+    /// it out, and those that had taken it begin anew. Subscribers may have been given it before.
+    Revoked {
+        /// The author.
+        author: XaeroID,
+        /// The sequence number of its last event that counts.
+        last_valid: u64,
+    },
+    /// An author of an owned subject is not revoked any more, since who revoked it had no right to. Folds that had left
+    /// events of the author out begin anew; subscribers are not given those that they have gone past.
+    Restored {
+        /// The author.
+        author: XaeroID,
+    },
+    /// A peer was not served: its writer was revoked.
+    PeerRefused {
+        /// The peer's endpoint.
+        endpoint: EndpointId,
+        /// The peer's writer.
+        writer: XaeroID,
+    },
+    /// A peer does not serve this node: it says that the node's own identity was revoked, or shares the subject no more.
+    NotServed {
+        /// The peer's endpoint.
+        endpoint: EndpointId,
+        /// The peer's writer.
+        writer: XaeroID,
+    },
+    /// A peer broke the rules of the protocol on this subject: it was cut off.
+    PeerCutOff {
+        /// The peer's endpoint.
+        endpoint: EndpointId,
+        /// The peer's writer.
+        writer: XaeroID,
+        /// What it did.
+        what: String,
+    },
+    /// The log of a writer of this node has forked, and its identity goes on under a fresh key that the old one vouches for:
+    /// see [`Node::successor`](crate::Node::successor). What it wrote past the fork, as far as it is here, was published again under
+    /// the new key.
+    Healed {
+        /// The writer whose log ends.
+        old: XaeroID,
+        /// The writer that continues its work. The local name stands for it, and events by the old one become its own.
+        new: XaeroID,
+        /// The sequence number of the old one's last event that counts.
+        last_valid: u64,
+        /// How many of the events after that are published again, in all.
+        events: u64,
+    },
     /// A reducer cannot read the state of the fold before it.
     CannotReduce {
         /// The fold.
@@ -137,7 +187,9 @@ impl NoticeHub {
     pub(crate) fn tell(&self, notice: &Notice) {
         match notice {
             Notice::Control(_) => {}
-            Notice::ChildRestarted { .. } | Notice::Skipped { .. } => tracing::info!(?notice, "notice"),
+            Notice::ChildRestarted { .. } | Notice::Skipped { .. } | Notice::Restored { .. } => {
+                tracing::info!(?notice, "notice")
+            }
             other => tracing::warn!(notice = ?other, "notice"),
         }
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);

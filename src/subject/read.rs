@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 
 use super::{
     error::Error,
-    follower::event_of,
+    follower::{event_of, is_control},
     handle::Subject,
     notice::Notice,
     pipeline::{Contexts, PipelineSpec},
@@ -114,11 +114,14 @@ impl Subject {
         pipeline.set_catching_up(true, Duration::ZERO, &contexts, &mut sink);
         let cuts = self.log()?.1.cuts();
         self.replay().window(ScanWindow { start: 0, end: time_ms }).for_each(|record| {
-            if cuts.retracts(record.dot()) {
+            if cuts.parts(record.dot()) {
+                return true;
+            }
+            contexts.0.insert(record.dot(), record.deps().filter_map(|dep| cuts.clamp(dep)));
+            if cuts.retracts(record.dot()) || is_control(record.event_type()) {
                 return true;
             }
             let event = event_of(record);
-            contexts.0.insert(record.dot(), record.deps().filter_map(|dep| cuts.clamp(dep)));
             pipeline.feed(0, Cow::Owned(event), Some(record.dot()), Duration::ZERO, &contexts, &mut sink);
             true
         })?;

@@ -71,8 +71,6 @@ pub(crate) struct Shares {
     known: RwLock<Known>,
     /// Held from before a change is made up until it is known.
     changing: Mutex<()>,
-    /// Where peers reach this node, while its network runs.
-    own_addr: Mutex<Option<PeerAddr>>,
     on_change: Mutex<Option<Arc<OnChange>>>,
 }
 
@@ -127,6 +125,13 @@ impl Shares {
         self.known().by_id.values().cloned().collect()
     }
 
+    /// The name that the subject has here, also where its row is damaged and its events tell the name.
+    pub(crate) fn name_of(&self, id: SubjectId) -> Option<String> {
+        let known = self.known();
+        let alias = || known.aliases.iter().find(|(_, holder)| **holder == id).map(|(alias, _)| alias.clone());
+        known.by_id.get(&id).map(|share| share.name.clone()).or_else(alias)
+    }
+
     /// What a name stands for, as far as the rows that are whole tell.
     fn named(&self, name: &str) -> SubjectId {
         self.known().aliases.get(name).copied().unwrap_or_else(|| open_subject_id(name))
@@ -157,6 +162,8 @@ impl Known {
     fn insert(&mut self, share: Arc<Share>) {
         self.damaged.remove(share.subject.as_bytes().as_slice());
         if share.kind == SubjectKind::Owned {
+            // One name for a subject: two would have two handles that know nothing of each other.
+            self.aliases.retain(|_, id| *id != share.subject);
             self.aliases.insert(share.name.clone(), share.subject);
         }
         self.by_id.insert(share.subject, share);
@@ -284,23 +291,15 @@ impl Engine {
         Ok(share)
     }
 
-    /// Where peers reach this node: set by the network while it runs, and what tickets say.
-    #[allow(dead_code, reason = "the network calls it")]
-    pub(crate) fn set_own_addr(&self, addr: Option<PeerAddr>) {
-        *self.shares.own_addr.lock().unwrap_or_else(PoisonError::into_inner) = addr;
-    }
-
     /// Where peers reach this node, as far as that is known: its endpoint at least.
     pub(crate) fn own_addr(&self) -> Result<PeerAddr, Error> {
-        let addr = self.shares.own_addr.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match addr {
+        match self.network.handle().map(|net| net.addr()) {
             Some(addr) => Ok(addr),
             None => Ok(PeerAddr::new(self.endpoint_id()?)),
         }
     }
 
     /// From now on this is told of each share that is new or changed; in place of who was told before.
-    #[allow(dead_code, reason = "the network calls it")]
     pub(crate) fn on_share_change(&self, listener: Option<Arc<OnChange>>) {
         *self.shares.on_change.lock().unwrap_or_else(PoisonError::into_inner) = listener;
     }
@@ -320,3 +319,6 @@ fn name_of(txn: &impl Reads, id: &[u8]) -> Result<Option<String>, StorageError> 
     let name = row.strip_prefix(id).and_then(|name| str::from_utf8(name).ok());
     Ok(name.map(str::to_owned))
 }
+
+#[cfg(test)]
+mod tests;

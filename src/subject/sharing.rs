@@ -153,8 +153,7 @@ impl Node {
     /// [`join_as`](Self::join_as). Where the data directory cannot be written.
     pub fn join(&self, ticket: &SubjectTicket) -> Result<Subject, Error> {
         // It may have been joined under another name.
-        let known = self.engine().share(ticket.subject()).ok().flatten();
-        let alias = known.map_or_else(|| ticket.name().to_owned(), |share| share.name.clone());
+        let alias = self.engine().shares.name_of(ticket.subject()).unwrap_or_else(|| ticket.name().to_owned());
         self.join_as(ticket, &alias)
     }
 
@@ -172,8 +171,10 @@ impl Node {
         let own = engine.endpoint_id()?;
         engine.change_or_mend(id, |known| {
             self.must_be_unused(alias, id)?;
+            if let Some(other) = engine.shares.name_of(id).filter(|name| name != alias) {
+                return Err(ShareError::KnownAs { alias: other }.into());
+            }
             let mut share = match known {
-                Some(share) if share.name != alias => return Err(ShareError::KnownAs { alias: share.name }.into()),
                 Some(share) => share,
                 None => Share { kind: ticket.kind(), ..unshared(id, alias) },
             };
@@ -226,7 +227,6 @@ impl Node {
     }
 
     /// Gives an owned subject its name here. The subject is not shared yet.
-    #[allow(dead_code, reason = "what makes owned subjects calls it")]
     pub(crate) fn name_owned(&self, alias: &str, subject: SubjectId) -> Result<Subject, Error> {
         self.must_be_unused(alias, subject)?;
         self.engine().create_owned_share(alias, subject)?;
@@ -234,7 +234,7 @@ impl Node {
     }
 
     /// Whether the name stands for no other subject, on disk or in a handle that somebody holds.
-    fn must_be_unused(&self, alias: &str, subject: SubjectId) -> Result<(), Error> {
+    pub(super) fn must_be_unused(&self, alias: &str, subject: SubjectId) -> Result<(), Error> {
         match self.live_subject(alias).filter(|holder| *holder != subject) {
             Some(holder) => Err(ShareError::AliasTaken { alias: alias.to_owned(), holder }.into()),
             None => self.engine().must_be_free(alias, subject),

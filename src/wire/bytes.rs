@@ -16,6 +16,11 @@ impl<'a> Reader<'a> {
         Self { what, whole: bytes.len(), rest: bytes }
     }
 
+    /// What is left.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// The next bytes.
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], ProofError> {
         let (field, rest) = self.rest.split_at_checked(count).ok_or_else(|| self.cut_short(count))?;

@@ -21,6 +21,9 @@ pub const MAX_PEER_ADDRS: usize = 16;
 /// Longest URL of a relay, in bytes: longer than any host name.
 pub const MAX_RELAY_BYTES: usize = 255;
 
+/// Most bytes of one peer.
+pub(crate) const MAX_PEER_BYTES: usize = 32 + 1 + MAX_RELAY_BYTES + 1 + MAX_PEER_ADDRS * (1 + 16 + 2);
+
 const IPV4: u8 = 4;
 const IPV6: u8 = 6;
 

@@ -180,7 +180,8 @@ impl XaeroEvent {
         Self { evt: Event::new(payload.into(), event_type), merkle_proof: None, author_id: None, latest_ts: None }
     }
 
-    /// The same event, written by `author`.
+    /// The same event, written by `author`. Where the author's log has forked and its identity goes on under a fresh key, the
+    /// event is written under that one; the receipt says so.
     #[must_use]
     pub const fn by(mut self, author: XaeroID) -> Self {
         self.author_id = Some(author);

@@ -30,7 +30,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::wire::{
     bytes::Reader,
-    endpoint::{PeerAddr, merged},
+    endpoint::{MAX_PEER_BYTES, PeerAddr, merged},
     id::SubjectId,
     name::{self, NameError},
 };
@@ -221,8 +221,8 @@ impl SubjectTicket {
 
     /// All bytes behind the prefix.
     fn bytes(&self) -> Zeroizing<Vec<u8>> {
-        // A vector that grows leaves copies of the secret behind: the head of the ticket fits at once.
-        let mut out = Zeroizing::new(Vec::with_capacity(2 * MAX_BYTES));
+        // The full capacity at once: a vector that grows leaves copies of the secret behind.
+        let mut out = Zeroizing::new(Vec::with_capacity(MAX_BYTES + MAX_PEER_BYTES * self.peers.len()));
         out.extend_from_slice(&[VERSION, self.kind.code()]);
         out.extend_from_slice(self.secret.as_bytes());
         if self.kind == SubjectKind::Owned {

@@ -3,13 +3,17 @@
 
 mod carry;
 mod demo;
+mod explain;
 mod follow;
 mod id;
+mod members;
 mod options;
 mod prove;
 mod publish;
 mod receipts;
 mod replay;
+mod serve;
+mod serve_clients;
 mod state;
 mod support;
 mod verify;

@@ -84,6 +84,10 @@ fn arguments_that_make_no_sense_are_usage_errors() {
         "id --map-size 0",
         "id --log =x=",
         "id --data-dir",
+        "serve --listen 4433",
+        "serve --listen localhost:4433",
+        "serve --peer 10.0.0.1:4433",
+        "serve now",
     ] {
         let done = machine.run(args.split_whitespace(), "");
         assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{args}");

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     process::{Child, ChildStdin, Command, Output, Stdio},
     sync::mpsc::{Receiver, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -77,6 +77,13 @@ impl Machine {
     /// The payloads that `replay` prints.
     pub fn payloads(&self, subject: &str) -> Vec<Value> {
         self.ok(&format!("replay {subject}"), "").into_iter().map(|event| event["payload"].clone()).collect()
+    }
+
+    /// Starts `serve`, and waits until it is ready.
+    pub fn serve(&self) -> Running {
+        let serve = Running::start(&mut self.command(["serve"]));
+        assert_eq!(serve.line()["ready"], true);
+        serve
     }
 
     /// The names that `id` lists.
@@ -161,6 +168,13 @@ impl Running {
         self.lines.iter().map(|line| serde_json::from_str(&line).unwrap()).collect()
     }
 
+    /// Its threads of this name, of which the system keeps 15 bytes.
+    pub fn threads(&self, name: &str) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|comm| Some(comm.trim_end()) == name.get(..15)).count()
+    }
+
     /// Sends a signal, as a shell does.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
@@ -178,5 +192,22 @@ impl Running {
         let status = self.child.wait().unwrap();
         assert!(!stderr.contains("panicked"), "{stderr}");
         Done { code: status.code().unwrap_or(-1), stdout: String::new(), stderr }
+    }
+}
+
+/// A test that fails leaves no process behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something holds that nobody tells of.
+pub fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in time: {what}");
+        std::thread::yield_now();
     }
 }

@@ -77,7 +77,8 @@ impl Aof {
             if known == Some(author) {
                 continue;
             }
-            if self.env.keyring.contains(author) {
+            // The committer has whoever continues the author's work write.
+            if self.env.keyring.writing_for(author).is_some() {
                 known = Some(author);
             } else {
                 refused.push((index, PublishError::UnknownAuthor { id: author }));
@@ -119,7 +120,7 @@ impl Handler<Append> for Aof {
         let answer = move |refused, failed| address.do_send(Committed { token, refused, failed });
         let (own, refused) = self.resolve(&ingress);
         fault_point!(self.env.log.name, "aof.resolved");
-        let told = tell_refused(&ingress, &refused);
+        let mut told = tell_refused(&ingress, &refused);
         let batch = match &*ingress {
             Ingress::Local(chunk) => Batch::Local(Arc::new(LocalBatch::new(Arc::clone(chunk), own, refused))),
             Ingress::Foreign { batch, .. } => Batch::Foreign(Arc::clone(batch)),
@@ -130,6 +131,7 @@ impl Handler<Append> for Aof {
         self.submit(batch, token, move |result| {
             let failed = match result {
                 Ok(Outcome::Local(results)) => {
+                    tell_denied(&results, &mut told);
                     settle_local(&ingress, Ok(results));
                     None
                 }
@@ -139,7 +141,8 @@ impl Handler<Append> for Aof {
                     }
                     None
                 }
-                Ok(Outcome::Done | Outcome::Head(_) | Outcome::Heads(_) | Outcome::Logs(_)) => None,
+                // Nothing else is asked for from here.
+                Ok(_) => None,
                 Err(error) => {
                     if let Ingress::Foreign { tell, .. } = &*ingress {
                         tell(Err(error.clone()));
@@ -181,6 +184,20 @@ fn settle_local(ingress: &Ingress, results: Result<Vec<crate::actors::bus::Outco
             Ok(results) => receipts.complete(results),
             Err(error) => receipts.fail(error),
         };
+    }
+}
+
+/// Adds the events that the committer has refused since their authors may not write, counted by author.
+fn tell_denied(results: &[crate::actors::bus::Outcome], told: &mut Vec<(XaeroID, usize, PublishError)>) {
+    for error in results.iter().filter_map(|result| result.as_ref().err()) {
+        let PublishError::NoRight { author, .. } = error else { continue };
+        let is_same = |known: &&mut (XaeroID, usize, PublishError)| {
+            known.0 == *author && matches!(known.2, PublishError::NoRight { .. })
+        };
+        match told.iter_mut().find(is_same) {
+            Some((_, count, _)) => *count += 1,
+            None => told.push((*author, 1, error.clone())),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::{
     actors::storage::StorageError,
+    crdt::rights::Denial,
     wire::{
         event::{EventType, XaeroEvent},
         id::XaeroID,
@@ -123,15 +124,24 @@ pub enum PublishError {
         /// The author in question.
         author: XaeroID,
     },
-    /// The author has signed two histories of this subject, so nothing that it writes here counts any more.
+    /// The author has signed two histories of this subject, so nothing that it writes here counts any more. An identity of the
+    /// node goes on under a fresh key by itself: this is said where that could not be made, and the log says why.
     #[error(
-        "author {author} has signed two histories of this subject, and everything after its event {last_valid} counts for nothing: publish under a new identity"
+        "author {author} has signed two histories of this subject, and everything after its event {last_valid} counts for nothing: a fresh key for it could not be made, see the log; publish under another identity"
     )]
     Forked {
         /// The author in question.
         author: XaeroID,
         /// The sequence number of its last event that counts.
         last_valid: u64,
+    },
+    /// The subject is owned, and the author may not write in it.
+    #[error("author {author} may not write in this owned subject: {denial}")]
+    NoRight {
+        /// The author in question.
+        author: XaeroID,
+        /// Why.
+        denial: Denial,
     },
     /// The payload is too large for any replica.
     #[error(

@@ -4,7 +4,7 @@
 //! author's log ends for everybody who knows. Of two pieces the one with the lower end is kept, so that all who have seen
 //! the same evidence, in any order, come to the same end.
 
-use super::{recover::damaged, writer::LogWriter};
+use super::{recover::damaged, rights::drop_snapshots, writer::LogWriter};
 use crate::{
     actors::mmr::nodes::TreeNodes,
     actors::storage::{
@@ -32,7 +32,7 @@ impl LogWriter {
         (evidence, cut): &(ForkEvidence, Cut),
     ) -> Result<(), StorageError> {
         let Some(subject) = self.subjects.get(&log.id).filter(|_| cut.subject == log.id) else { return Ok(()) };
-        if subject.head.cuts.last_valid(cut.author).is_some_and(|last| last <= cut.last_valid) {
+        if subject.head.cuts.fork(cut.author).is_some_and(|last| last <= cut.last_valid) {
             return Ok(());
         }
         self.touch(txn, log)?;
@@ -43,32 +43,26 @@ impl LogWriter {
         subject.head.cuts = subject.head.cuts.with(cut.author, cut.last_valid);
         // What waits may wait for an event that is not asked for any more.
         subject.waiting.forget_reasons();
-        // A state that is saved may hold what counts no more.
-        let mut stale: Vec<Vec<u8>> = Vec::new();
-        txn.scan(Table::Snapshots, &number.key(), &mut |key, _| {
-            let is_ours = key.starts_with(&number.key());
-            if is_ours {
-                stale.push(key.to_vec());
-            }
-            Ok(is_ours)
-        })?;
-        stale.iter().try_for_each(|key| txn.delete(Table::Snapshots, key))
+        self.doubt_rights(log.id);
+        drop_snapshots(txn, number)
     }
 
-    /// Each author's log, as far as it counts: what a subject's root is made of.
+    /// Each author's log, as far as `end` says: what a subject's root is made of.
     pub(super) fn logs(
         &mut self,
         txn: &mut WriteTxn<'_>,
         id: SubjectId,
+        end: impl Fn(&Cuts, XaeroID) -> Option<u64>,
     ) -> Result<Vec<(XaeroID, u64, Hash)>, StorageError> {
         self.load(txn, id)?;
+        self.refresh_rights(txn, id)?;
         // The tree of a log that is cut is read from the table.
         self.flush(txn)?;
         let Some(subject) = self.subjects.get(&id) else { return Ok(Vec::new()) };
         let mut logs = Vec::new();
         for (slot, author, tree) in subject.head.authors() {
             let length = tree.peaks.len();
-            let counts = subject.head.cuts.last_valid(author.author).map_or(length, |last| last.min(length));
+            let counts = end(&subject.head.cuts, author.author).map_or(length, |last| last.min(length));
             if counts == 0 {
                 continue;
             }
@@ -85,7 +79,7 @@ impl LogWriter {
     }
 }
 
-/// The cuts of a subject, from their rows.
+/// The forks of a subject, from their rows.
 pub(crate) fn load(txn: &impl Reads, number: SubjectNumber) -> Result<Cuts, StorageError> {
     let mut cuts = Cuts::default();
     visit(txn, number, &mut |author, last_valid, _| {

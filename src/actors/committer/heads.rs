@@ -153,6 +153,8 @@ pub(crate) struct KnownHead {
     pub(crate) peaks: Peaks,
     /// The newest head that the author signed.
     pub(crate) signed: Option<SignedHead>,
+    /// Whether there are events beyond it that nothing shows to be the author's.
+    pub(crate) unverified: bool,
 }
 
 impl KnownHead {
@@ -160,12 +162,19 @@ impl KnownHead {
     pub(crate) fn signed_length(&self) -> u64 {
         self.signed.as_ref().map_or(0, |signed| signed.head().length)
     }
+
+    /// Events that are the author's without doubt: covered by a signed head, published here, or the beginning of what the author
+    /// had signed when they came.
+    pub(crate) fn verified_length(&self) -> u64 {
+        if self.unverified { self.signed_length() } else { self.peaks.len() }
+    }
 }
 
 impl LogWriter {
     /// Takes over from the writer that was in use before a failure what is not on disk.
     pub(crate) fn succeed(&mut self, old: &Self) {
         self.keeps_trees = old.keeps_trees;
+        self.refusals = old.refusals.clone();
         self.heads.unsignable.clone_from(&old.heads.unsignable);
         self.heads.stuck.extend(&old.heads.stuck);
         self.heads.held = old.heads.held;
@@ -215,7 +224,7 @@ impl LogWriter {
                 Some(head.ok_or_else(|| damaged("signed heads", &batch.to_be_bytes()))?)
             }
         };
-        Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed })
+        Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed, unverified: tree.unverified })
     }
 
     /// What is known of all authors' logs, as of one moment. Since every job covers all heads that have grown, the newest

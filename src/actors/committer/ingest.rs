@@ -25,9 +25,11 @@ use crate::{
         open::SubjectLog,
         reader::LogReader,
     },
+    crdt::rights::{BrokenRule, Charter, ControlEvent},
     wire::{
         archive,
         clock::Clock,
+        control::Control,
         frame::FrameError,
         id::{Dot, EventId, SubjectId},
         record::RecordView,
@@ -110,6 +112,14 @@ pub enum IngestRefusal {
         /// The cause whose clock is as high or higher.
         cause: Dot,
     },
+    /// The subject is owned, and the event is not one that may be in it.
+    #[error("event {dot} may not be in this owned subject: {rule}")]
+    NoRight {
+        /// The event.
+        dot: Dot,
+        /// The rule that it breaks.
+        rule: BrokenRule,
+    },
     /// Too much waits already.
     #[error(
         "event {dot} misses its cause {missing}, and no more events of this subject may wait: send the causes first, then this again"
@@ -123,15 +133,18 @@ pub enum IngestRefusal {
 }
 
 /// The fields of a frame that decide what becomes of it, out of the frame's borrow.
-struct Arrival {
+pub(super) struct Arrival {
     dot: Dot,
-    clock: Clock,
+    pub(super) clock: Clock,
     deps: SmallVec<[Dot; 4]>,
+    /// In an owned subject, the grant that admits the author, where this is its first event.
+    grant: Option<Dot>,
 }
 
 impl Arrival {
-    fn of(record: &RecordView<'_>) -> Self {
-        Self { dot: record.dot(), clock: record.clock(), deps: record.deps().collect() }
+    pub(super) fn of(record: &RecordView<'_>, is_owned: bool) -> Self {
+        let grant = is_owned.then(|| Charter::cause(record.seq(), record.event_type(), record.payload())).flatten();
+        Self { dot: record.dot(), clock: record.clock(), deps: record.deps().collect(), grant }
     }
 
     /// The author's event before this one.
@@ -142,14 +155,17 @@ impl Arrival {
 
     /// All events that must be in the log before this one.
     fn causes(&self) -> impl Iterator<Item = Dot> + '_ {
-        self.previous().into_iter().chain(self.deps.iter().copied())
+        self.previous().into_iter().chain(self.deps.iter().copied()).chain(self.grant)
     }
 
     /// What it must wait for, if anything.
-    fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
+    pub(super) fn awaits(&self, head: &Head, now_ms: u64) -> Option<Awaits> {
         // An author's log has no gaps, not even where it counts no more: its tree and its index go by the numbers.
         let previous = self.previous().filter(|previous| !head.has(*previous));
-        if let Some(missing) = previous.or_else(|| self.deps.iter().find_map(|dep| head.missing(*dep))) {
+        // A grant past its author's fork is another event here, if any, and never comes.
+        let grant = || self.grant.filter(|grant| !head.has(*grant) && !head.cuts.parts(*grant));
+        let dep = || self.deps.iter().find_map(|dep| head.missing(*dep));
+        if let Some(missing) = previous.or_else(dep).or_else(grant) {
             return Some(Awaits::Cause(missing));
         }
         let enters = self.clock.millis().saturating_sub(MAX_CLOCK_AHEAD_MS);
@@ -157,9 +173,36 @@ impl Arrival {
     }
 }
 
+/// Whether an event may be in a log.
+enum Judgement {
+    /// It may; with its control record, if it has one.
+    Right(Option<Control>),
+    /// It counts for nothing on any replica, whatever is here in the place of what admits it.
+    Void,
+    /// It may not.
+    Broken(BrokenRule),
+}
+
 impl LogWriter {
-    /// Takes one frame.
+    /// Takes one frame, and remembers why where it is not taken.
     pub(crate) fn ingest(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        log: &SubjectLog,
+        (frame, known_id): (&[u8], Option<EventId>),
+        is_verified: bool,
+        now_ms: u64,
+    ) -> Result<IngestOutcome, StorageError> {
+        let outcome = self.take_in(txn, log, (frame, known_id), is_verified, now_ms)?;
+        if let IngestOutcome::Refused(why) = &outcome
+            && let Ok((record, _)) = archive::open(frame)
+        {
+            self.refusals.note(log.id, record.dot(), why);
+        }
+        Ok(outcome)
+    }
+
+    fn take_in(
         &mut self,
         txn: &mut WriteTxn<'_>,
         log: &SubjectLog,
@@ -177,10 +220,11 @@ impl LogWriter {
             return refused(IngestRefusal::OtherSubject { expected: log.id, found: record.subject() });
         }
         self.sort_waiting(txn, log.id, now_ms)?;
-        let (arrival, record_id) = (Arrival::of(&record), known_id.unwrap_or_else(|| record.id()));
-        let dot = arrival.dot;
         let Some(subject) = self.subjects.get(&log.id) else { return refused(FrameError::NotAFrame.into()) };
-        let is_retracted = subject.head.cuts.retracts(dot);
+        let arrival = Arrival::of(&record, subject.rights.is_some());
+        let record_id = known_id.unwrap_or_else(|| record.id());
+        let dot = arrival.dot;
+        let is_retracted = subject.head.cuts.parts(dot);
         if subject.head.has(dot) {
             let here = match self.find(txn, log.id, dot) {
                 // It is here, and cannot be compared: what comes with it is not to be held up.
@@ -240,7 +284,13 @@ impl LogWriter {
         if let Some(cause) = self.cause_above(txn, log.id, &arrival)? {
             return refused(IngestRefusal::ClockBelowCause { dot, cause });
         }
+        let control = match self.judge(log.id, &record) {
+            Judgement::Right(control) => control,
+            Judgement::Void => return Ok(IngestOutcome::Retracted(dot)),
+            Judgement::Broken(rule) => return refused(IngestRefusal::NoRight { dot, rule }),
+        };
         self.touch(txn, log)?;
+        self.note_arrived(txn, log.id, dot, control)?;
         let Arrival { clock, deps, .. } = &arrival;
         let (clock, event) = (*clock, record_id);
         self.append_frame(txn, log.id, Frame { dot, clock, deps, bytes: frame, event, is_verified })?;
@@ -311,8 +361,11 @@ impl LogWriter {
         let Some(subject) = self.subjects.get(&id) else { return Ok(false) };
         let key = keys::pending(subject.head.number, dot);
         let Some(frame) = txn.get(Table::Pending, &key)?.map(<[u8]>::to_vec) else { return Ok(false) };
-        let (arrival, event, length) = match archive::open(&frame) {
-            Ok((record, length)) => (Arrival::of(&record), record.id(), length),
+        let (arrival, event, (length, judgement)) = match archive::open(&frame) {
+            Ok((record, length)) => {
+                let is_owned = subject.rights.is_some();
+                (Arrival::of(&record, is_owned), record.id(), (length, self.judge(id, &record)))
+            }
             Err(error) => {
                 tracing::error!(%dot, %error, "an event that waited for its causes is damaged and stays aside");
                 return Ok(false);
@@ -321,7 +374,7 @@ impl LogWriter {
         let is_verified = frame.get(length..) == Some(&[1]);
         // Unless a signed head covers it, what counts for nothing is not stored, nor what a local writer has not published:
         // here as where it comes.
-        let is_unwanted = subject.head.cuts.retracts(dot) || self.is_own(dot);
+        let is_unwanted = subject.head.cuts.parts(dot) || self.is_own(dot);
         let is_over = subject.head.has(dot) || (is_unwanted && !is_verified);
         let awaits = arrival.awaits(&subject.head, now_ms).filter(|_| !is_over);
         if let Some(awaits) = awaits {
@@ -340,13 +393,51 @@ impl LogWriter {
         }
         if let Some(cause) = wrong_clock {
             tracing::warn!(%dot, %cause, "refused an event that waited: its clock is not above that of its cause");
+            self.refusals.note(id, dot, &IngestRefusal::ClockBelowCause { dot, cause });
             return Ok(false);
         }
+        let control = match judgement {
+            Judgement::Right(control) => control,
+            Judgement::Void => return Ok(false),
+            Judgement::Broken(rule) => {
+                tracing::warn!(%dot, %rule, "refused an event that waited: it may not be in this owned subject");
+                self.refusals.note(id, dot, &IngestRefusal::NoRight { dot, rule });
+                return Ok(false);
+            }
+        };
         self.touch_known(id);
+        self.note_arrived(txn, id, dot, control)?;
         let bytes = frame.get(..length).unwrap_or(&frame);
         let Arrival { clock, deps, .. } = &arrival;
         self.append_frame(txn, id, Frame { dot, clock: *clock, deps, bytes, event, is_verified })?;
         Ok(true)
+    }
+
+    /// Whether an event all of whose causes are here may be in the log.
+    fn judge(&self, id: SubjectId, record: &RecordView<'_>) -> Judgement {
+        let subject = self.subjects.get(&id);
+        let Some((subject, rights)) = subject.and_then(|subject| Some((subject, subject.rights.as_ref()?))) else {
+            return Judgement::Right(None);
+        };
+        match rights.charter.judge(record.dot(), record.event_type(), record.payload()) {
+            Ok(control) => Judgement::Right(control),
+            // Past the fork of its author, the grant is here another event than elsewhere. It counts on neither side.
+            Err(BrokenRule::NoSuchGrant(grant)) if subject.head.cuts.parts(grant) => Judgement::Void,
+            Err(rule) => Judgement::Broken(rule),
+        }
+    }
+
+    /// Notes the control record of an event that is about to be appended, if it has one.
+    fn note_arrived(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        id: SubjectId,
+        dot: Dot,
+        control: Option<Control>,
+    ) -> Result<(), StorageError> {
+        let Some(control) = control else { return Ok(()) };
+        let ordinal = self.subjects.get(&id).map_or(0, |subject| subject.head.count);
+        self.note_control(txn, id, ordinal, ControlEvent { dot, control })
     }
 
     /// Whether the event is to be of an author whose key is here.
@@ -377,7 +468,7 @@ impl LogWriter {
             return Ok(None);
         }
         // Of a retracted event another replica may hold another version: its clock must not decide here.
-        let causes: SmallVec<[Dot; 5]> = arrival.causes().filter(|cause| !subject.head.cuts.retracts(*cause)).collect();
+        let causes: SmallVec<[Dot; 5]> = arrival.causes().filter(|cause| !subject.head.cuts.parts(*cause)).collect();
         for cause in causes {
             let clock = match self.subjects.get(&id).map(|subject| subject.head.author(cause.author).1) {
                 Some(author) if author.seq == cause.seq => Some(author.clock),

@@ -9,8 +9,10 @@
 //! * [`ingest`] is the same door for events made elsewhere, with [`waiting`] for those whose causes are missing.
 //! * [`recover`] brings the writer back to what is durable, after a start as after a failed or interrupted commit.
 //! * [`heads`] has the heads of the authors' logs signed, and stores the signatures.
-//! * [`cuts`] ends the logs of authors who signed two histories.
+//! * [`cuts`] ends the logs of authors who signed two histories; [`rights`] those of authors who were revoked, and lets in
+//!   who was granted a role.
 //!   Batches of them that were read are kept by `batches`.
+//! * [`heal`] has a local writer whose log has forked go on under another key; [`explain`] says what became of an event.
 //! * `backfill` makes the trees of logs that were written without them.
 //! * `trim` takes what is in [segments](crate::actors::segment) out of the log table.
 //! * [`thread`] is the loop: groups, panics, replies; `questions` its dealings with the signing thread,
@@ -24,10 +26,13 @@
 mod backfill;
 mod batches;
 pub(crate) mod cuts;
+pub(crate) mod explain;
 pub(crate) mod heads;
+pub(crate) mod heal;
 pub(crate) mod ingest;
 pub(crate) mod questions;
 pub(crate) mod recover;
+pub(crate) mod rights;
 pub(crate) mod submission;
 pub(crate) mod thread;
 mod trim;
@@ -35,4 +40,6 @@ mod upkeep;
 pub(crate) mod waiting;
 pub(crate) mod writer;
 
+pub use explain::Explanation;
 pub use ingest::{IngestOutcome, IngestRefusal};
+pub use rights::RightsError;

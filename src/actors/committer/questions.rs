@@ -62,6 +62,15 @@ impl Loop {
                 answer(question.reply, known.map(Outcome::Heads));
                 continue;
             }
+            if let Batch::Explain(dot) = question.batch {
+                let now_ms = (self.wall)();
+                let explained = self.store.poisoned().map_or_else(
+                    || store.env.read().and_then(|txn| self.writer.explain(&txn, question.log.id, dot, now_ms)),
+                    Err,
+                );
+                answer(question.reply, explained.map(|explanation| Outcome::Explanation(Box::new(explanation))));
+                continue;
+            }
             let Batch::Head { author, length } = question.batch else { continue };
             let known = self.store.poisoned().map_or_else(
                 || store.env.read().and_then(|txn| self.writer.known_head(&txn, question.log.id, author)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     cuts,
+    rights::Rights,
     waiting::Waiting,
     writer::{CHECKPOINT_KEY, KEPT_SUBJECTS, LogWriter, Subject, extent},
 };
@@ -17,9 +18,10 @@ use crate::{
             lmdb::{Reads, Table},
             open::SubjectLog,
             reader::LogReader,
+            shares::Share,
         },
     },
-    wire::id::SubjectId,
+    wire::{id::SubjectId, ticket::SubjectKind},
 };
 
 impl LogWriter {
@@ -61,6 +63,7 @@ impl LogWriter {
         })?;
         writer.recover_heads(&txn)?;
         writer.load_waiting(&txn)?;
+        writer.load_forked(&txn)?;
         tracing::debug!(events = writer.next, replayed, "recovered the log");
         // Whoever follows a log sees what is durable, no more and no less. All logs that are followed are asked about, not
         // only those behind the checkpoint: the checkpoint may have been part of the commit that was interrupted.
@@ -110,7 +113,7 @@ impl LogWriter {
             Some(row) => Some(SubjectNumber::from_key(row).ok_or_else(|| damaged("subject numbers", id.as_bytes()))?),
             None => None,
         };
-        let (head, waiting) = match number {
+        let (mut head, waiting) = match number {
             Some(number) => {
                 // The two tables name each other: a damaged row must not lead to another subject's log.
                 if txn.get(Table::Subjects, &number.key())?.is_none_or(|row| !row.starts_with(id.as_bytes())) {
@@ -129,7 +132,8 @@ impl LogWriter {
                 (Head::new(number), Waiting::default())
             }
         };
-        let subject = Subject { head, waiting, dirty: false, recorded: number.is_some(), touched: false };
+        let rights = Rights::load(txn, id, number, || self.is_owned(txn, id), &mut head.cuts)?;
+        let subject = Subject { head, waiting, rights, dirty: false, recorded: number.is_some(), touched: false };
         self.subjects.insert(id, subject);
         if number.is_some() {
             self.take_peer_heads(txn, id)?;
@@ -138,11 +142,19 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Whether a subject without a control event is an owned one all the same.
+    fn is_owned(&self, txn: &impl Reads, id: SubjectId) -> Result<bool, StorageError> {
+        let Some(row) = txn.get(Table::Shares, id.as_bytes())? else { return Ok(false) };
+        // A damaged row harms who shares the subject: a log without events is then taken for that of an open one.
+        Ok(Share::decode(id.as_bytes(), row).is_some_and(|share| share.kind == SubjectKind::Owned))
+    }
+
     /// Tells the log's holders how far it reaches.
     pub(crate) fn announce(&self, log: &SubjectLog) {
         if let Some(subject) = self.subjects.get(&log.id) {
             let number = subject.recorded.then_some(subject.head.number);
             log.publish(number, extent(&subject.head));
+            log.publish_members(subject.members());
             log.publish_cuts(&subject.head.cuts);
         }
     }

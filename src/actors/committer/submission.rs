@@ -4,17 +4,18 @@ use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
-use super::{heads::KnownHead, ingest::IngestOutcome};
+use super::{explain::Explanation, heads::KnownHead, heal::Healing, ingest::IngestOutcome, rights::RightsError};
 use crate::{
     actors::{
         bus::{Acknowledged, Chunk, Entry, PublishError},
         storage::{StorageError, cursor::Cursor, cuts::Cuts, open::SubjectLog},
     },
     wire::{
+        control::{MAX_CONTROL_BYTES, Role},
         fork::{Cut, ForkEvidence},
         hash_many::HashMany,
         head::SignedHead,
-        id::{EventId, XaeroID},
+        id::{Dot, EventId, XaeroID},
         key::PublicKey,
         mmr::Hash,
     },
@@ -56,8 +57,15 @@ pub(crate) enum Batch {
     Head { author: XaeroID, length: u64 },
     /// Nothing: the question what is known of all authors' heads at one moment.
     Heads,
-    /// Nothing: the question what each author's log has come to.
+    /// Nothing: the question what became of an event.
+    Explain(Dot),
+    /// The next events past the cut of a local writer, published again by the one that continues its work. Only the committer
+    /// itself sends it.
+    Heal { old: XaeroID, new: XaeroID },
+    /// Nothing: the question what each author's log has come to, as far as it counts.
     Logs,
+    /// Nothing: the question what each author's log has come to, as far as it is kept: what is past the end of a role, too.
+    Kept,
     /// Rows of nodes of the authors' trees, which only the subject's MMR actor writes.
     Nodes(Arc<Vec<([u8; 16], Vec<u8>)>>),
     /// The place of a durable subscription.
@@ -67,10 +75,28 @@ pub(crate) enum Batch {
         /// The place; `None` forgets it.
         cursor: Option<Arc<Cursor>>,
     },
+    /// What a local author, whose key is here, does about the roles in an owned subject.
+    Act {
+        /// Who does it.
+        author: XaeroID,
+        /// What.
+        act: Act,
+    },
     /// How the subject is shared: the row of that, `None` to forget it. The subject needs no event.
     Share(Option<Arc<Zeroizing<Vec<u8>>>>),
     /// Nothing of its own: the answer tells that the log's extent is known, and that all before it is dealt with.
     Open,
+}
+
+/// Something done about the roles in an owned subject.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Act {
+    /// Begin it, with the nonce that its identifier is made of.
+    Create([u8; 16]),
+    /// Give a role.
+    Grant { grantee: XaeroID, role: Role },
+    /// Take one: of the target counts what is here now.
+    Revoke { target: XaeroID },
 }
 
 /// Frames made elsewhere.
@@ -125,11 +151,28 @@ pub(crate) enum Outcome {
     Head(Box<KnownHead>),
     /// What is known of the head of each author.
     Heads(Vec<KnownHead>),
+    /// The control event is in the log, or is not for this reason.
+    Acted(Box<Result<Acknowledged, RightsError>>),
+    /// What became of an event.
+    Explanation(Box<Explanation>),
+    /// Events that were published again.
+    Healed(Healing),
     /// Done.
     Done,
 }
 
 impl Batch {
+    /// Whether it writes nothing, and is answered from what the committer knows after the commit that runs.
+    pub(super) const fn is_question(&self) -> bool {
+        matches!(self, Self::Head { .. } | Self::Heads | Self::Explain(_))
+    }
+
+    /// Whether it may end the log of a local writer, which is then to go on under another key before anything else is
+    /// published.
+    pub(super) fn may_cut(&self) -> bool {
+        matches!(self, Self::Foreign(foreign) if !foreign.forks.is_empty())
+    }
+
     /// Events and bytes.
     pub(super) fn size(&self) -> (usize, usize) {
         match self {
@@ -140,8 +183,10 @@ impl Batch {
             Self::Cursor { cursor, .. } => {
                 (1, cursor.as_ref().and_then(|cursor| cursor.state.as_ref()).map_or(0, |state| state.len()))
             }
+            Self::Act { .. } => (1, MAX_CONTROL_BYTES),
             Self::Share(row) => (1, row.as_ref().map_or(0, |row| row.len())),
-            Self::Open | Self::Logs | Self::Head { .. } | Self::Heads => (0, 0),
+            Self::Open | Self::Logs | Self::Kept | Self::Head { .. } | Self::Heads => (0, 0),
+            Self::Explain(_) | Self::Heal { .. } => (0, 0),
         }
     }
 }

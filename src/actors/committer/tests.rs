@@ -78,6 +78,9 @@ impl World {
             committed: false,
             look_at: None,
             trim_at: None,
+            heal_at: None,
+            unhealed: hashbrown::HashSet::new(),
+            healed: Vec::new(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use hashbrown::HashSet;
 
 use super::{
     questions::SIGNING_PAUSE,
@@ -18,8 +19,9 @@ use crate::actors::{
     fault::fault_point,
     keyring::Keyring,
     signing::thread::{Done, Signing},
-    storage::{StorageError, Store},
+    storage::{StorageError, Store, open::SubjectLog},
 };
+use crate::wire::id::{SubjectId, XaeroID};
 
 /// Events in one group, at most. Larger groups gain little and make the first of them wait.
 const GROUP_EVENTS: usize = 4096;
@@ -120,6 +122,9 @@ impl Committer {
             // What was held when the node stopped may be due by now.
             look_at: Some(Instant::now()),
             trim_at: Some(Instant::now()),
+            heal_at: None,
+            unhealed: HashSet::new(),
+            healed: Vec::new(),
         };
         let thread = std::thread::Builder::new()
             .name("xaeroflux-commit".to_owned())
@@ -198,6 +203,12 @@ pub(super) struct Loop {
     pub(super) look_at: Option<Instant>,
     /// When to take out of the log table what is in segments; `None` while there is nothing of the kind.
     pub(super) trim_at: Option<Instant>,
+    /// When to try again to have forked logs go on; `None` while nothing keeps from it.
+    pub(super) heal_at: Option<Instant>,
+    /// Those with which that did not succeed: the next run of the process tries again.
+    pub(super) unhealed: HashSet<(SubjectId, XaeroID)>,
+    /// Logs of which something is to be told, kept until it was.
+    pub(super) healed: Vec<Arc<SubjectLog>>,
 }
 
 /// How an attempt to commit a group ended.
@@ -230,7 +241,8 @@ impl Loop {
             if self.trim_at.is_some_and(|due| due <= Instant::now()) {
                 self.trim();
             }
-            let due = [self.look_at, self.store_at, self.trim_at, self.signing_due()];
+            self.heal();
+            let due = [self.look_at, self.store_at, self.trim_at, self.heal_at, self.signing_due()];
             let received = match due.into_iter().flatten().min() {
                 Some(due) => messages.recv_deadline(due),
                 None => messages.recv().map_err(RecvTimeoutError::from),
@@ -249,13 +261,16 @@ impl Loop {
                 Err(RecvTimeoutError::Timeout) => continue,
             };
             let (mut events, mut bytes) = first.batch.size();
+            // What is published behind the end of a local writer's log is for the one that goes on in its place.
+            let mut ends = first.batch.may_cut();
             let mut group = vec![first];
             let mut stopping = false;
-            while events < GROUP_EVENTS && bytes < GROUP_BYTES {
+            while events < GROUP_EVENTS && bytes < GROUP_BYTES && !ends {
                 match messages.try_recv() {
                     Ok(Message::Submit(submission)) => {
                         let size = submission.batch.size();
                         (events, bytes) = (events.saturating_add(size.0), bytes.saturating_add(size.1));
+                        ends = submission.batch.may_cut();
                         group.push(submission);
                     }
                     Ok(Message::Signed(done)) => self.take_signed(done),
@@ -268,10 +283,11 @@ impl Loop {
                 }
             }
             let (questions, group): (Vec<_>, Vec<_>) =
-                group.into_iter().partition(|submission| matches!(submission.batch, Batch::Head { .. } | Batch::Heads));
+                group.into_iter().partition(|submission| submission.batch.is_question());
             let may_hold = group.iter().any(|submission| matches!(submission.batch, Batch::Foreign(_) | Batch::Open));
             if !group.is_empty() {
                 self.commit(group);
+                self.heal();
             }
             self.parked.extend(questions);
             self.answer_questions(false);
@@ -286,7 +302,7 @@ impl Loop {
     }
 
     /// Commits the group, in parts where one part spoils the whole, and answers each submission.
-    fn commit(&mut self, group: Vec<Submission>) {
+    pub(super) fn commit(&mut self, group: Vec<Submission>) {
         match self.attempt(&group) {
             Attempt::Committed(outcomes) => {
                 for (submission, outcome) in group.into_iter().zip(outcomes) {
@@ -314,7 +330,7 @@ impl Loop {
         let mut no_room: Option<StorageError> = None;
         for submission in group {
             // An opening takes no room: to read is possible on a full disk too, and that it succeeds says nothing of one.
-            let takes_room = !matches!(submission.batch, Batch::Open | Batch::Logs);
+            let takes_room = !matches!(submission.batch, Batch::Open | Batch::Logs | Batch::Kept);
             let result = match &no_room {
                 Some(error) if takes_room => Err(error.clone()),
                 _ => self.commit_one(&submission),
@@ -415,8 +431,9 @@ impl Loop {
             tracing::warn!(%error, "the data file could not be brought to its full length");
         }
         let changed = self.writer.publish();
-        for submission in group.iter().filter(|submission| matches!(submission.batch, Batch::Open)) {
-            // Who sent a batch hears of it by the answer. What an opening let in is nobody's batch.
+        let is_nobodys = |it: &&Submission| matches!(it.batch, Batch::Open | Batch::Act { .. } | Batch::Heal { .. });
+        for submission in group.iter().filter(is_nobodys) {
+            // Who sent a batch hears of it by the answer. What an opening or an act let in is nobody's batch.
             if changed.iter().any(|log| log.id == submission.log.id) {
                 submission.log.tell_grown();
             }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::{
+    explain::Refusals,
     heads::Heads,
     ingest::{IngestOutcome, IngestRefusal},
     recover::checkpoint_row,
+    rights::Rights,
     submission::{Batch, LocalBatch, Outcome, Submission},
     waiting::Waiting,
 };
@@ -27,9 +29,11 @@ use crate::{
             reader::Extent,
         },
     },
+    crdt::rights::Members,
     wire::{
         archive,
         clock::Clock,
+        event::EventType,
         frame::{self, FrameError},
         id::{Dot, EventId, SubjectId, XaeroID},
         limits::MAX_DEPS,
@@ -68,15 +72,19 @@ pub(crate) struct LogWriter {
     /// Where these events are, in their order, and the slots of their authors.
     unhashed: Vec<(u64, u32)>,
     /// The ids of the events of the submission, as far as they are hashed.
-    ids: Vec<EventId>,
+    pub(super) ids: Vec<EventId>,
     /// Subjects that this transaction touched.
-    touched: Vec<SubjectId>,
+    pub(super) touched: Vec<SubjectId>,
     /// The heads to be signed, and the signatures to be stored.
     pub(crate) heads: Heads,
     /// The identities that write here.
     pub(super) keyring: Option<Arc<Keyring>>,
     /// Whether trees are kept: not so in a measurement of what they cost.
     pub(crate) keeps_trees: bool,
+    /// Local writers whose logs have forked and are to go on under another key.
+    pub(super) to_heal: HashSet<(SubjectId, XaeroID)>,
+    /// The newest of the events that were not taken.
+    pub(super) refusals: Refusals,
     /// Bytes of the blocks that this transaction put into the log.
     grown: u64,
     /// Which node this is, for the fault points of tests.
@@ -99,12 +107,31 @@ pub(crate) struct Subject {
     pub(crate) head: Head,
     /// Events that wait for their causes or their time.
     pub(crate) waiting: Waiting,
+    /// Who may do what; `None` in an open subject.
+    pub(crate) rights: Option<Box<Rights>>,
     /// Whether the head was changed since the checkpoint.
     pub(crate) dirty: bool,
     /// Whether the subject has its rows, or gets them with its first event.
     pub(crate) recorded: bool,
     /// Whether the running transaction changed it.
     pub(crate) touched: bool,
+}
+
+/// An event of a local author, as it is appended.
+pub(super) struct LocalEvent<'a> {
+    pub(super) author: XaeroID,
+    /// `None`: the clock's milliseconds.
+    pub(super) latest_ts: Option<u64>,
+    pub(super) event_type: EventType,
+    pub(super) payload: &'a [u8],
+    pub(super) payload_hash: &'a [u8; 32],
+}
+
+impl Subject {
+    /// Who may do what, as far as that is found out.
+    pub(super) fn members(&self) -> Option<Arc<Members>> {
+        self.rights.as_ref().map(|rights| Arc::clone(&rights.members))
+    }
 }
 
 impl LogWriter {
@@ -126,6 +153,8 @@ impl LogWriter {
             keyring: None,
             keeps_trees: true,
             touched: Vec::new(),
+            to_heal: HashSet::new(),
+            refusals: Refusals::default(),
             grown: 0,
         }
     }
@@ -156,8 +185,10 @@ impl LogWriter {
                         continue;
                     }
                     let outcome = self.ingest(txn, log, (frame, id), foreign.is_verified, now_ms)?;
-                    if let IngestOutcome::Refused(IngestRefusal::Fork { dot, .. }) | IngestOutcome::Retracted(dot) =
-                        outcome
+                    if let IngestOutcome::Refused(
+                        IngestRefusal::Fork { dot, .. } | IngestRefusal::NoRight { dot, .. },
+                    )
+                    | IngestOutcome::Retracted(dot) = outcome
                     {
                         parted.push(dot.author);
                     }
@@ -165,6 +196,7 @@ impl LogWriter {
                 }
                 if !foreign.forks.is_empty() {
                     self.sort_waiting(txn, log.id, now_ms)?;
+                    self.want_healed(txn, log.id)?;
                 }
                 self.accept_heads(txn, log, &foreign.heads, &foreign.keys)?;
                 self.release_held(txn, log.id, now_ms)?;
@@ -178,8 +210,10 @@ impl LogWriter {
                 Ok(Outcome::Done)
             }
             // Answered after the commit.
-            Batch::Head { .. } | Batch::Heads => Ok(Outcome::Done),
-            Batch::Logs => self.logs(txn, log.id).map(Outcome::Logs),
+            Batch::Head { .. } | Batch::Heads | Batch::Explain(_) => Ok(Outcome::Done),
+            Batch::Heal { old, new } => self.heal(txn, log, *old, *new, now_ms).map(Outcome::Healed),
+            Batch::Logs => self.logs(txn, log.id, |cuts, author| cuts.last_valid(author)).map(Outcome::Logs),
+            Batch::Kept => self.logs(txn, log.id, |cuts, author| cuts.fork(author)).map(Outcome::Logs),
             Batch::Nodes(rows) => {
                 for (key, row) in rows.iter() {
                     txn.put(Table::Nodes, key, row)?;
@@ -202,9 +236,16 @@ impl LogWriter {
                 }
                 Ok(Outcome::Done)
             }
+            Batch::Act { author, act } => {
+                let acted = self.act(txn, log, (*author, *act), now_ms)?;
+                Ok(Outcome::Acted(Box::new(acted)))
+            }
             Batch::Share(row) => {
                 match row {
-                    Some(row) => txn.put(Table::Shares, log.id.as_bytes(), row)?,
+                    Some(row) => {
+                        txn.put(Table::Shares, log.id.as_bytes(), row)?;
+                        self.note_share(log.id, row);
+                    }
                     None => txn.delete(Table::Shares, log.id.as_bytes())?,
                 }
                 Ok(Outcome::Done)
@@ -238,54 +279,40 @@ impl LogWriter {
                 continue;
             }
             fault_point!(self.scope, "committer.before_put");
-            if self.block.is_full() {
-                self.hash_ids(log.id);
-                self.flush(txn)?;
-            }
             let Some(payload_hash) = batch.payload_hashes.get(index) else { continue };
-            let Some(subject) = self.subjects.get_mut(&log.id) else { continue };
-            let head = &mut subject.head;
-            let author = entry.event.author_id.unwrap_or(batch.own);
+            let Some(subject) = self.subjects.get(&log.id) else { continue };
+            let author = heir(self.keyring.as_deref(), entry.event.author_id.unwrap_or(batch.own));
             if behind.contains(&author) {
                 results.push(Err(PublishError::Behind { author }));
                 continue;
             }
-            if let Some(last_valid) = head.cuts.last_valid(author) {
+            if let Some(last_valid) = subject.head.cuts.fork(author) {
+                // It is about to go on under another key, unless that could not be made.
+                self.to_heal.insert((log.id, author));
                 results.push(Err(PublishError::Forked { author, last_valid }));
                 continue;
             }
-            let (slot, known) = head.author(author);
-            // The author has seen everything in this log, so its clock is above all of it.
-            let clock = head.clock.next(now_ms);
-            let deps = head.frontier.deps_for(author, MAX_DEPS);
-            let record = Record {
-                subject: log.id,
-                dot: Dot::new(author, known.seq.saturating_add(1)),
-                clock,
-                latest_ts: entry.event.latest_ts.unwrap_or_else(|| clock.millis()),
-                deps: &deps,
-                event_type: entry.event.evt.event_type,
-                payload: &entry.event.evt.data,
-            };
-            let position = self.next;
-            let written = self.block.append(head.links(&known), |out| frame::encode_into(out, &record).map(drop));
-            if let Err(error) = written {
-                results.push(Err(refusal(&error)));
+            if subject.rights.is_some()
+                && let Err(denied) = self.admit_author(txn, log, author, now_ms)?
+            {
+                results.push(Err(denied));
                 continue;
             }
-            self.preimages.push(&record, payload_hash);
-            self.unhashed.push((position, slot));
-            if wanted {
-                results.push(Ok(Acknowledged { author, seq: record.dot.seq, id: EventId::from([0; 32]) }));
-            }
-            let rows = head.apply_at(slot, position, record.dot, clock, deps.iter().copied());
-            let (number, waits) = (head.number, !subject.waiting.is_empty());
-            self.next = position.saturating_add(1);
-            index_rows(txn, number, position, rows)?;
-            if waits {
-                // What is let in may be compared with what has just been appended.
-                self.hash_ids(log.id);
-                self.release(txn, log.id, record.dot, now_ms)?;
+            let event = LocalEvent {
+                author,
+                latest_ts: entry.event.latest_ts,
+                event_type: entry.event.evt.event_type,
+                payload: &entry.event.evt.data,
+                payload_hash,
+            };
+            match self.append_local(txn, log, &event, now_ms)? {
+                Ok(dot) => {
+                    if wanted {
+                        results.push(Ok(Acknowledged { author, seq: dot.seq, id: EventId::from([0; 32]) }));
+                    }
+                    self.let_in(txn, log.id, dot, now_ms)?;
+                }
+                Err(error) => results.push(Err(error)),
             }
         }
         fault_point!(self.scope, "committer.after_put");
@@ -297,9 +324,69 @@ impl LogWriter {
         Ok(results)
     }
 
+    /// Appends an event of a local author, who may write it. Its id is hashed later, with those of others.
+    pub(super) fn append_local(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        log: &SubjectLog,
+        event: &LocalEvent<'_>,
+        now_ms: u64,
+    ) -> Result<Result<Dot, PublishError>, StorageError> {
+        if self.block.is_full() {
+            self.hash_ids(log.id);
+            self.flush(txn)?;
+        }
+        let unknown =
+            || StorageError::Engine { action: "appending an event", reason: "its log is not open".to_owned() };
+        let subject = self.subjects.get_mut(&log.id).ok_or_else(unknown)?;
+        let head = &mut subject.head;
+        let author = event.author;
+        let (slot, known) = head.author(author);
+        // The author has seen everything in this log, so its clock is above all of it.
+        let clock = head.clock.next(now_ms);
+        let deps = head.frontier.deps_for(author, MAX_DEPS);
+        let record = Record {
+            subject: log.id,
+            dot: Dot::new(author, known.seq.saturating_add(1)),
+            clock,
+            latest_ts: event.latest_ts.unwrap_or_else(|| clock.millis()),
+            deps: &deps,
+            event_type: event.event_type,
+            payload: event.payload,
+        };
+        let position = self.next;
+        let written = self.block.append(head.links(&known), |out| frame::encode_into(out, &record).map(drop));
+        if let Err(error) = written {
+            return Ok(Err(refusal(&error)));
+        }
+        self.preimages.push(&record, event.payload_hash);
+        self.unhashed.push((position, slot));
+        let rows = head.apply_at(slot, position, record.dot, clock, deps.iter().copied());
+        let number = head.number;
+        self.next = position.saturating_add(1);
+        index_rows(txn, number, position, rows)?;
+        Ok(Ok(record.dot))
+    }
+
+    /// Lets in what waited for an event that was just appended here.
+    pub(super) fn let_in(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        id: SubjectId,
+        dot: Dot,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        if self.subjects.get(&id).is_some_and(|subject| !subject.waiting.is_empty()) {
+            // What is let in may be compared with what has just been appended.
+            self.hash_ids(id);
+            self.release(txn, id, dot, now_ms)?;
+        }
+        Ok(())
+    }
+
     /// Hashes the ids of the events of this subject that have none yet, many at a time, completes their entries, and adds
     /// them to their authors' trees.
-    fn hash_ids(&mut self, subject: SubjectId) {
+    pub(super) fn hash_ids(&mut self, subject: SubjectId) {
         if self.unhashed.is_empty() {
             return;
         }
@@ -361,6 +448,10 @@ impl LogWriter {
         }
         self.block.set_id(position - (self.block.count() - 1), position, &event);
         let rows = subject.head.apply_at(slot, position, dot, clock, deps.iter().copied());
+        if subject.head.cuts.parts(dot) && heir(self.keyring.as_deref(), dot.author) != dot.author {
+            // More of a history that goes on under another key.
+            self.to_heal.insert((id, dot.author));
+        }
         if !is_verified {
             subject.head.doubt(slot);
         }
@@ -390,6 +481,10 @@ impl LogWriter {
 
     /// Writes what the commit needs besides the events: the last block, and now and then the heads.
     pub(crate) fn finish(&mut self, txn: &mut WriteTxn<'_>) -> Result<(), StorageError> {
+        // Each subject once, however many control events have come.
+        for id in self.with_stale_rights() {
+            self.refresh_rights(txn, id)?;
+        }
         self.flush(txn)?;
         self.store_signed(txn)?;
         if self.next.saturating_sub(self.checkpoint) >= CHECKPOINT_EVENTS {
@@ -425,6 +520,7 @@ impl LogWriter {
             subject.recorded = true;
             if let Some(log) = self.store.known_log(id) {
                 log.publish(Some(subject.head.number), extent(&subject.head));
+                log.publish_members(subject.members());
                 if log.publish_cuts(&subject.head.cuts) {
                     log.tell_grown();
                 }
@@ -460,6 +556,12 @@ impl LogWriter {
 /// How far the log of this head reaches.
 pub(crate) const fn extent(head: &Head) -> Extent {
     Extent { count: head.count, last: head.last }
+}
+
+/// Who writes for this author here.
+fn heir(keyring: Option<&Keyring>, author: XaeroID) -> XaeroID {
+    let keyring = keyring.filter(|keyring| keyring.any_continued());
+    keyring.and_then(|keyring| keyring.writing_for(author)).unwrap_or(author)
 }
 
 fn index_rows(

@@ -37,8 +37,9 @@ impl Keyring {
     pub(crate) fn endpoint_secret(&self) -> Result<EndpointSecret, KeyringError> {
         let _making = self.making();
         let path = self.dir().join(FILE);
-        if path.exists() {
-            return read(&path);
+        match read(&path) {
+            Err(KeyringError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            read => return read,
         }
         let mut secret = Zeroizing::new([0; SECRET_BYTES]);
         getrandom::fill(secret.as_mut_slice()).map_err(|error| KeyringError::Randomness(error.to_string()))?;
@@ -64,11 +65,10 @@ impl Keyring {
 
 /// What is wrong with the file of the endpoint's key in this directory of keys, if there is one. Changes nothing.
 pub(super) fn fault(keys: &Path) -> Option<(std::path::PathBuf, String)> {
-    let path = keys.join(FILE);
-    if !path.exists() {
-        return None;
+    match read(&keys.join(FILE)) {
+        Err(KeyringError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
+        read => read.err().map(|error| (FILE.into(), error.to_string())),
     }
-    read(&path).err().map(|error| (FILE.into(), error.to_string()))
 }
 
 /// The public half, which is how others know the node.

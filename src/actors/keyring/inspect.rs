@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     KeyringError, endpoint, file,
-    succession::{self, RETIRED, VOUCHED},
+    succession::{self, CONTINUED, RETIRED, VOUCHED},
 };
 use crate::wire::{id::XaeroID, key::PublicKey, key_file};
 
@@ -30,10 +30,13 @@ pub(crate) fn inspect(dir: &Path) -> Inspected {
     found.directory(dir, Path::new(""));
     found.directory(dir, Path::new(RETIRED));
     found.faults.extend(endpoint::fault(dir));
-    for (name, path) in files(dir, Path::new(VOUCHED), ".vouch") {
-        let decoded = fs::read(dir.join(&path)).ok().and_then(|bytes| succession::decode(&bytes));
-        if decoded.is_none_or(|succession| succession.new.to_string() != name) {
-            found.faults.push((path, "the statement that one key continues another does not hold".to_owned()));
+    for within in [VOUCHED, CONTINUED] {
+        for (name, path) in files(dir, Path::new(within), ".vouch") {
+            let decoded = fs::read(dir.join(&path)).ok().and_then(|bytes| succession::decode(&bytes));
+            let named_for = decoded.map(|statement| if within == VOUCHED { statement.new } else { statement.old });
+            if named_for.is_none_or(|writer| writer.to_string() != name) {
+                found.faults.push((path, "the statement that one key continues another does not hold".to_owned()));
+            }
         }
     }
     found

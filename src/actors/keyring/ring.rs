@@ -4,12 +4,15 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{KeyringError, check, file, succession};
+use super::{KeyringError, Succession, check, file, succession};
 use crate::wire::{
     id::XaeroID,
     key::PublicKey,
@@ -32,8 +35,12 @@ pub struct Keyring {
     damaged: Vec<KeyringError>,
     /// The name of the node's own identity.
     own: String,
-    /// The writers whose keys were retired. Looked up once, after succession if there is one.
-    retired: OnceLock<HashSet<XaeroID>>,
+    /// The writers whose keys were retired. Looked up once, after succession if there is one; a fork adds to them.
+    retired: OnceLock<RwLock<HashSet<XaeroID>>>,
+    /// Writers whose logs forked, each with the one that continues its work in this directory.
+    continued: RwLock<HashMap<XaeroID, XaeroID>>,
+    /// Whether there are any, which every event that is published asks.
+    any_continued: AtomicBool,
 }
 
 /// What is known without opening a file. Only identities whose files were whole are in it.
@@ -71,6 +78,7 @@ impl Keyring {
                 Err(error) => damaged.push(error),
             }
         }
+        let continued = succession::continued(&dir);
         Ok(Self {
             dir,
             index: RwLock::new(index),
@@ -78,6 +86,8 @@ impl Keyring {
             damaged,
             own: OWN_NAME.to_owned(),
             retired: OnceLock::new(),
+            any_continued: AtomicBool::new(!continued.is_empty()),
+            continued: RwLock::new(continued),
         })
     }
 
@@ -198,7 +208,7 @@ impl Keyring {
 
     /// Whether heads can be signed for this writer here: its key is here, or it was until the directory was copied.
     pub fn can_sign(&self, id: XaeroID) -> bool {
-        self.contains(id) || self.retired.get_or_init(|| succession::retired(&self.dir)).contains(&id)
+        self.contains(id) || self.retired().read().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
     /// What signs the heads of this writer's logs. A key that was retired signs what it wrote before the directory was
@@ -263,6 +273,67 @@ impl Keyring {
         index.by_id.remove(&old);
         index.by_id.insert(entry.id, Arc::clone(&entry));
         index.by_name.insert(name.to_owned(), entry);
+    }
+
+    /// Who writes here for this writer: it itself, where its key is here, or whoever continues its work since its log
+    /// forked. Cheap: a read lock and a look-up. `None` where nobody does.
+    #[must_use]
+    pub fn writing_for(&self, writer: XaeroID) -> Option<XaeroID> {
+        if self.contains(writer) {
+            return Some(writer);
+        }
+        if !self.any_continued.load(Ordering::Acquire) {
+            return None;
+        }
+        let continued = self.continued.read().unwrap_or_else(PoisonError::into_inner);
+        let mut heir = writer;
+        // A key is never its own heir's heir; were the files to say so, the search ends all the same.
+        for _ in 0..continued.len() {
+            heir = *continued.get(&heir)?;
+            if self.contains(heir) {
+                return Some(heir);
+            }
+        }
+        None
+    }
+
+    /// Who continues this writer's work in this directory since its log forked, if that happened.
+    #[must_use]
+    pub fn successor(&self, old: XaeroID) -> Option<Succession> {
+        let continued = self.continued.read().unwrap_or_else(PoisonError::into_inner);
+        continued.get(&old).map(|new| Succession { old, new: *new })
+    }
+
+    /// Whether another writer continues the work of one whose log forked here.
+    pub(crate) fn any_continued(&self) -> bool {
+        self.any_continued.load(Ordering::Acquire)
+    }
+
+    /// Gives the identity of a writer whose log has forked a fresh key that the old one vouches for, unless that was done
+    /// before. Its name stands for the new writer from now on. Returns who writes now.
+    pub(crate) fn continue_forked(&self, old: XaeroID) -> Result<XaeroID, KeyringError> {
+        let _making = self.making();
+        let name = match self.entry(old) {
+            Ok(entry) => entry.name.clone(),
+            Err(unknown) => return self.writing_for(old).ok_or(unknown),
+        };
+        let succession = self.succeed(&name, old, succession::Cause::Fork)?;
+        self.continued.write().unwrap_or_else(PoisonError::into_inner).insert(old, succession.new);
+        self.any_continued.store(true, Ordering::Release);
+        Ok(succession.new)
+    }
+
+    /// The writers whose keys were retired.
+    fn retired(&self) -> &RwLock<HashSet<XaeroID>> {
+        self.retired.get_or_init(|| RwLock::new(succession::retired(&self.dir)))
+    }
+
+    /// The key of this writer lies among the retired ones.
+    pub(super) fn note_retired(&self, old: XaeroID) {
+        // Whoever looks them up later finds it there.
+        if let Some(retired) = self.retired.get() {
+            retired.write().unwrap_or_else(PoisonError::into_inner).insert(old);
+        }
     }
 
     /// The name stands for nobody in this process any more; its file stays.

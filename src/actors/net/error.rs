@@ -3,9 +3,13 @@
 
 use std::io;
 
+use iroh::endpoint::ReadError;
 use thiserror::Error;
 
-use crate::{actors::supervise::policy::Escalation, wire::sync::SyncError};
+use crate::{
+    actors::supervise::policy::Escalation,
+    wire::sync::{ByeReason, SyncError},
+};
 
 /// Why the network does not run.
 #[derive(Debug, Clone, Error)]
@@ -56,10 +60,20 @@ pub(crate) enum ReadMessageError {
     TooSlow,
     /// The stream or the connection is gone.
     #[error("the stream is gone: {0}")]
-    Lost(#[from] iroh::endpoint::ReadError),
+    Lost(#[from] ReadError),
 }
 
 impl ReadMessageError {
+    /// The reason that the peer has given for ending the stream, if it has.
+    pub(crate) fn reason(&self) -> Option<ByeReason> {
+        match self {
+            Self::Lost(ReadError::Reset(code)) => {
+                Some(ByeReason::from_code(u16::try_from(code.into_inner()).unwrap_or(u16::MAX)))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the peer has done something that no correct peer does.
     pub(crate) const fn is_offence(&self) -> bool {
         !matches!(self, Self::Lost(_))

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use iroh::endpoint::{RecvStream, SendStream, WriteError};
+use iroh::endpoint::{RecvStream, SendStream, VarInt, WriteError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     actors::sync::pace::Pace,
-    wire::sync::{HEADER_BYTES, Header, Message},
+    wire::sync::{ByeReason, HEADER_BYTES, Header, Message},
 };
 
 /// The right to assemble large messages: a few at a time for the whole node.
@@ -97,6 +97,12 @@ impl MessageReader {
                 Came::End => return Ok(None),
             }
         }
+    }
+
+    /// Ends the stream in this direction, and tells the peer why.
+    pub(crate) fn stop(&mut self, reason: ByeReason) {
+        // Where it has ended already there is nothing to end.
+        let _ = self.recv.stop(VarInt::from_u32(reason.code().into()));
     }
 
     /// The next message, or a sign that one is on its way. Messages that may be skipped are.

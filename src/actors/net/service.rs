@@ -217,3 +217,4 @@ async fn connect(shared: &Shared, endpoint: &Endpoint, peer: &PeerAddr) -> Resul
         () = stopped(&mut stop) => Err(Ended::Stopping),
     }
 }
+

@@ -76,6 +76,11 @@ pub(crate) fn cut(subject: SubjectNumber, author: XaeroID) -> [u8; 36] {
     concat(subject.key(), *author.as_bytes())
 }
 
+/// Key of the control event with this ordinal.
+pub(crate) fn control(subject: SubjectNumber, ordinal: u64) -> [u8; 12] {
+    concat(subject.key(), ordinal.to_be_bytes())
+}
+
 /// Key of a durable subscription's cursor.
 pub(crate) fn cursor(subject: SubjectNumber, name: &[u8; 32]) -> [u8; 36] {
     concat(subject.key(), *name)

@@ -56,12 +56,16 @@ pub(crate) enum Table {
     Cuts,
     /// Subject number, hash of the subscription's name → how far it has been acknowledged.
     Cursors,
+    /// Subject number, ordinal in the subject's log → the control event there: see `control`.
+    Control,
     /// Subject identifier → the local name, the secrets and the peers of a subject that is shared.
     Shares,
+    /// Subject number, author → what of the author's log past its cut was published again, and where it is now.
+    Republished,
 }
 
 /// The tables with their names, in the order of the enum.
-pub(crate) const TABLES: [(Table, &str); 16] = [
+pub(crate) const TABLES: [(Table, &str); 18] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),
@@ -77,7 +81,9 @@ pub(crate) const TABLES: [(Table, &str); 16] = [
     (Table::Writers, "writers"),
     (Table::Cuts, "cuts"),
     (Table::Cursors, "cursors"),
+    (Table::Control, "control"),
     (Table::Shares, "shares"),
+    (Table::Republished, "republished"),
 ];
 
 /// An open environment.

@@ -11,7 +11,8 @@
 //! * [`block`] is the layout of the log: the frames of one commit, packed, each with its links.
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
 //! * [`cursor`] is the place of a durable subscription in a log.
-//! * [`cuts`] is where the logs of authors end who signed two histories.
+//! * [`cuts`] is where the logs of authors end who signed two histories, or were revoked; [`republished`] what of the former
+//!   was published again, [`control`] the rows of the events that revoke and grant.
 //! * [`shares`] are the subjects that are shared with others.
 //! * [`home`] notices that the directory is a copy of another.
 //! * [`reader`] finds events by position, and by author and sequence number, wherever they lie; [`chain`] follows one author, `scan` reads those of a
@@ -34,6 +35,7 @@
 pub(crate) mod block;
 pub(crate) mod chain;
 pub(crate) mod claim;
+pub(crate) mod control;
 pub(crate) mod cursor;
 pub(crate) mod cuts;
 pub mod error;
@@ -49,6 +51,7 @@ pub(crate) mod open;
 pub(crate) mod pages;
 pub(crate) mod preflight;
 pub(crate) mod reader;
+pub(crate) mod republished;
 pub(crate) mod row;
 mod scan;
 pub(crate) mod shares;

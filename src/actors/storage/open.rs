@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     actors::segment::store::{SEGMENT_BYTES, Segments},
-    wire::id::SubjectId,
+    crdt::rights::Members,
+    wire::id::{SubjectId, XaeroID},
 };
 
 /// The open data directory of a node. Everybody reads through it; only the committer writes.
@@ -65,9 +66,24 @@ pub(crate) struct SubjectLog {
     pub(crate) name: String,
     published: Mutex<Published>,
     cuts: Mutex<Cuts>,
+    /// Who may do what, in an owned subject.
+    members: Mutex<Option<Arc<Members>>>,
+    /// Logs of local writers that forked and go on under another key, as far as nobody was told.
+    healed: Mutex<Vec<Healed>>,
     token: AtomicU64,
     /// Told when the log has grown by what nobody just handed over.
     grown: Mutex<Option<Arc<Grown>>>,
+}
+
+/// A local writer whose log forked, and who goes on under another key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Healed {
+    pub(crate) old: XaeroID,
+    pub(crate) new: XaeroID,
+    /// The last event of the old one that counts.
+    pub(crate) last_valid: u64,
+    /// How many of those after it are published again, in all.
+    pub(crate) events: u64,
 }
 
 /// Called on the committer's thread: it must only pass the news on.
@@ -142,6 +158,8 @@ impl Store {
             name: name.to_owned(),
             published: Mutex::default(),
             cuts: Mutex::default(),
+            members: Mutex::default(),
+            healed: Mutex::default(),
             token: AtomicU64::new(0),
             grown: Mutex::default(),
         });
@@ -249,6 +267,12 @@ impl SubjectLog {
         self.cuts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Where the logs of authors end who have signed two histories. What is past the end of a role is kept, and so
+    /// exchanged with others, since it may count again.
+    pub(crate) fn forks(&self) -> Cuts {
+        self.cuts().with_rights([])
+    }
+
     /// For the committer: from now on they end here. `false` where they did already.
     pub(crate) fn publish_cuts(&self, cuts: &Cuts) -> bool {
         let mut known = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,6 +281,31 @@ impl SubjectLog {
             known.clone_from(cuts);
         }
         changed
+    }
+
+    /// Who may do what; `None` in an open subject.
+    pub(crate) fn members(&self) -> Option<Arc<Members>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For the committer: that they may.
+    pub(crate) fn publish_members(&self, members: Option<Arc<Members>>) {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+    }
+
+    /// For the committer: a local writer's log goes on under another key.
+    pub(crate) fn publish_healed(&self, healed: Healed) {
+        self.healed.lock().unwrap_or_else(PoisonError::into_inner).push(healed);
+    }
+
+    /// What is to be told of local writers' logs that go on under another key.
+    pub(crate) fn take_healed(&self) -> Vec<Healed> {
+        std::mem::take(&mut *self.healed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether somebody is still to be told.
+    pub(crate) fn has_healed(&self) -> bool {
+        !self.healed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Sets who is told when events have entered that waited for their time.

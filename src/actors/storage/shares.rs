@@ -25,7 +25,7 @@ use super::{
 };
 use crate::wire::{
     bytes::Reader,
-    endpoint::PeerAddr,
+    endpoint::{MAX_PEER_BYTES, PeerAddr},
     id::SubjectId,
     name,
     ticket::{SubjectKind, SubjectSecret},
@@ -56,7 +56,8 @@ pub(crate) struct Share {
 impl Share {
     /// The row. Wiped when dropped.
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let room = 128 + self.name.len() + 32 * self.secrets.len() + 512 * self.peers.len();
+        // The full capacity at once: a vector that grows leaves copies of the secrets behind.
+        let room = 64 + self.name.len() + 32 * self.secrets.len() + MAX_PEER_BYTES * self.peers.len();
         let mut row = Zeroizing::new(Vec::with_capacity(room));
         row.push(VERSION);
         row.extend_from_slice(self.subject.as_bytes());

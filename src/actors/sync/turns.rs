@@ -181,11 +181,11 @@ mod tests {
     }
 
     fn grant(session: u64, push: bool) -> Wish {
-        Wish::Turn { session: session, push }
+        Wish::Turn { session, push }
     }
 
     fn set_push(session: u64, push: bool) -> Wish {
-        Wish::Push { session: session, push }
+        Wish::Push { session, push }
     }
 
     #[test]

@@ -49,6 +49,7 @@ use crate::{
             lock,
             onlooker::Watch,
             preflight,
+            shares::Share,
         },
     },
     wire::{
@@ -241,8 +242,22 @@ impl Verification<'_> {
     }
 
     /// Whether there is the subject that is asked for.
-    fn know(&self, view: &View<'_>) -> Result<(), VerifyError> {
-        let Some(id) = self.only else { return Ok(()) };
+    fn know(&mut self, view: &View<'_>) -> Result<(), VerifyError> {
+        let Some(open) = self.only else { return Ok(()) };
+        // The name may be what an owned subject is called here.
+        let mut owned = None;
+        view.rows(
+            Table::Shares,
+            &[],
+            &mut |key, row| {
+                let share = Share::decode(key, row).filter(|share| self.options.subject.as_ref() == Some(&share.name));
+                owned = owned.or(share.map(|share| share.subject));
+                Ok(owned.is_none())
+            },
+            &mut |_| {},
+        )?;
+        let id = owned.unwrap_or(open);
+        self.only = Some(id);
         let mut is_known = view.get(Table::SubjectNumbers, id.as_bytes()).is_ok_and(|row| row.is_some());
         view.rows(
             Table::Subjects,
@@ -329,7 +344,9 @@ impl Verification<'_> {
         rows.pending()?;
         rows.snapshots()?;
         rows.cursors()?;
+        rows.control()?;
         rows.shares()?;
+        rows.republished()?;
         self.keys.extend(rows.writers()?);
         rows.cuts(&self.keys)?;
         let head_rows = rows.all(Table::Heads)?;

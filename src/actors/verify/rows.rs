@@ -11,7 +11,7 @@ use crate::{
     actors::{
         committer::recover,
         storage::{
-            StorageError,
+            StorageError, control,
             cursor::Cursor,
             frozen::View,
             head::INDEX_STEP,
@@ -20,12 +20,15 @@ use crate::{
             lmdb::{Reads, Row, Table},
             mark,
             open::snapshot_row,
+            republished::Republished,
             row::unchecked,
             shares::Share,
         },
     },
+    crdt::rights::ControlEvent,
     wire::{
         archive,
+        control::Control,
         fork::ForkEvidence,
         id::{SubjectId, XaeroID},
         key::PublicKey,
@@ -147,7 +150,7 @@ impl<'v> Rows<'_, 'v> {
                 return;
             }
             // The name of an owned subject is a local alias.
-            if name::open_subject_id(text) != id && !rows.is_owned(id) {
+            if name::open_subject_id(text) != id && !rows.is_owned(id, text) {
                 rows.bad("a subject's name does not give its identifier", ("subjects", key), row, remedy::RESTORE);
             }
             let back = rows.view.get(Table::SubjectNumbers, id.as_bytes());
@@ -169,9 +172,43 @@ impl<'v> Rows<'_, 'v> {
     }
 
     /// Whether the subject is one of which the name says nothing.
-    fn is_owned(&self, id: SubjectId) -> bool {
+    fn is_owned(&self, id: SubjectId, alias: &str) -> bool {
         let row = self.view.get(Table::Shares, id.as_bytes()).ok().flatten();
-        row.and_then(|row| Share::decode(id.as_bytes(), row)).is_some_and(|share| share.kind == SubjectKind::Owned)
+        if let Some(share) = row.and_then(|row| Share::decode(id.as_bytes(), row)) {
+            return share.kind == SubjectKind::Owned && share.name == alias;
+        }
+        // Its genesis shows it as well, where nobody shares it.
+        let number = self.view.get(Table::SubjectNumbers, id.as_bytes()).ok().flatten();
+        let events = number.and_then(SubjectNumber::from_key).and_then(|number| control::load(self.view, number).ok());
+        events.is_some_and(|events| events.iter().any(|event| begins(event, id)))
+    }
+
+    /// The control events of owned subjects, which are in the log too.
+    pub(super) fn control(&mut self) -> Result<(), StorageError> {
+        let numbers = self.subjects.by_number();
+        self.each(Table::Control, &mut |rows, key, row| {
+            if !rows.concerns(&numbers, key) {
+                return;
+            }
+            let place = ("control", key);
+            let Some(event) = control::decode(row) else {
+                return rows.bad("a control event is damaged: its checksum differs", place, row, remedy::RESTORE);
+            };
+            let number = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
+            let place_of = number.and_then(|number| numbers.get(&number));
+            let Some(state) = place_of.and_then(|place| rows.subjects.get(*place)) else {
+                return rows.unexplained("control", key, row);
+            };
+            let ordinal = key.get(4..).and_then(|ordinal| ordinal.try_into().ok()).map(u64::from_be_bytes);
+            let is_in_log = state.is_broken
+                || (ordinal.is_some_and(|ordinal| ordinal < state.head.count) && state.head.has(event.dot));
+            if !is_in_log {
+                rows.bad("a control event is not in the log", place, row, remedy::RESTORE);
+            }
+            if matches!(event.control, Control::Genesis(_)) && !begins(&event, state.id) {
+                rows.bad("a genesis is that of another subject", place, row, remedy::RESTORE);
+            }
+        })
     }
 
     /// The subjects that are shared.
@@ -335,6 +372,19 @@ impl<'v> Rows<'_, 'v> {
         })
     }
 
+    /// What was published again of logs that forked.
+    pub(super) fn republished(&mut self) -> Result<(), StorageError> {
+        const REMEDY: &str =
+            "the events are there: only where their copies are is not known any more; restore a backup";
+        let numbers = self.subjects.by_number();
+        self.each(Table::Republished, &mut |rows, key, row| {
+            if rows.concerns(&numbers, key) && unchecked(row).and_then(Republished::decode).is_none() {
+                let what = "what was published again of a log is damaged: its checksum differs";
+                rows.bad(what, ("republished", key), row, REMEDY);
+            }
+        })
+    }
+
     /// Where authors' logs end, and the evidence for it.
     pub(super) fn cuts(&mut self, keys: &Keys) -> Result<(), StorageError> {
         const REMEDY: &str = "have the evidence of the fork sent again by a peer";
@@ -400,4 +450,9 @@ impl<'v> Rows<'_, 'v> {
             self.bad(what, ("signed_heads", key), row, remedy::SIGN);
         }
     }
+}
+
+/// Whether the event is the genesis of this subject.
+fn begins(event: &ControlEvent, id: SubjectId) -> bool {
+    matches!(event.control, Control::Genesis(genesis) if genesis.subject_id() == id && genesis.creator == event.dot.author)
 }

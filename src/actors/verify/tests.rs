@@ -10,6 +10,7 @@ use crate::{
             Store,
             cursor::Cursor,
             lmdb::{Env, TABLES, WriteTxn},
+            republished::{Republished, Run},
             row::checked,
             shares::Share,
         },
@@ -98,7 +99,11 @@ fn scene(dir: &Path) {
             frames.push(frame);
         }
         tags.ingest(frames).unwrap().wait().unwrap();
-        drop(handles);
+        let board = node.create_owned_by("board", alice).unwrap();
+        let handle = board.run().unwrap();
+        board.grant_as(alice, bob, crate::Role::Writer).unwrap();
+        board.publish(XaeroEvent::new("bob's", CRDT_SET_ADD).by(bob)).wait().unwrap();
+        drop((handles, handle));
     }
     let store = reopened(dir);
     let mut txn = store.env.write().unwrap();
@@ -141,6 +146,9 @@ fn scene(dir: &Path) {
     txn.put(Table::Cuts, &keys::cut(keys::SubjectNumber(0), foreign.id()), &checked(&row)).unwrap();
     let cursor = Cursor { name: "indexer".to_owned(), covered: 7, state: None };
     let number = keys::SubjectNumber(0);
+    let mut done = Republished::default();
+    done.note(Run { from: 1, to: 3, now: Some(crate::wire::id::Dot::new(foreign.id(), 4)) });
+    txn.put(Table::Republished, &keys::cut(number, foreign.id()), &checked(&done.encode())).unwrap();
     txn.put(Table::Cursors, &keys::cursor(number, &Cursor::name_key("indexer")), &cursor.encode(number)).unwrap();
     let share = Share {
         subject: open_subject_id("tags"),

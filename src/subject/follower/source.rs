@@ -8,7 +8,7 @@ use crate::{
     actors::storage::{StorageError, Store, block::Stored, cuts::Cuts, open::SubjectLog},
     subject::{engine::Engine, error::Error, prover::Prover},
     wire::{
-        event::{Event, Stamp, XaeroEvent},
+        event::{Event, EventType, Stamp, XaeroEvent},
         id::{Dot, XaeroID},
         record::RecordView,
     },
@@ -100,6 +100,11 @@ pub(crate) fn event_of(record: &RecordView<'_>) -> XaeroEvent {
         author_id: Some(record.author()),
         latest_ts: Some(record.latest_ts()),
     }
+}
+
+/// Whether an event of this type is about the rights in the subject, and none of the application's: pipelines leave it out.
+pub(crate) const fn is_control(event_type: EventType) -> bool {
+    matches!(event_type, EventType::SystemEvent(_))
 }
 
 /// The dot of an event from a log.

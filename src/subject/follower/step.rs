@@ -16,7 +16,7 @@ use super::{
     moment,
     options::Overflow,
     sink::panic_message,
-    source::{dot_of, fill_proofs},
+    source::{dot_of, fill_proofs, is_control},
     tick,
 };
 use smallvec::SmallVec;
@@ -374,7 +374,7 @@ impl Follower {
                     break;
                 }
                 let dot = dot_of(&event);
-                if dot.is_some_and(|dot| now_cut.retracts(dot)) {
+                if dot.is_some_and(|dot| now_cut.parts(dot)) {
                     continue;
                 }
                 if folds && let Some(dot) = dot {
@@ -382,7 +382,8 @@ impl Follower {
                         event.evt.deps().iter().filter_map(|dep| now_cut.clamp(*dep)).collect();
                     contexts.observe_log(source, dot, &deps);
                 }
-                if ordinal >= covered {
+                let counts = dot.is_none_or(|dot| !now_cut.retracts(dot)) && !is_control(event.evt.event_type);
+                if ordinal >= covered && counts {
                     pipeline.feed(source, Cow::Owned(event), dot, now, contexts, &mut emit);
                 }
             }

@@ -10,6 +10,7 @@ use crate::{
     actors::{
         bus::BusLimits,
         committer::{questions::SIGNING_PAUSE, thread::WallClock},
+        net::NetworkConfig,
         segment::store::SEGMENT_BYTES,
         storage::open::StoreOptions,
     },
@@ -30,6 +31,7 @@ pub struct NodeBuilder {
     own_name: Option<String>,
     bus: BusLimits,
     signing: Option<Duration>,
+    network: Option<NetworkConfig>,
 }
 
 impl NodeBuilder {
@@ -42,6 +44,7 @@ impl NodeBuilder {
             own_name: None,
             bus: BusLimits::default(),
             signing: Some(SIGNING_PAUSE),
+            network: None,
         }
     }
 
@@ -88,6 +91,34 @@ impl NodeBuilder {
     /// [`try_send`]: crate::Sender::try_send
     pub fn bus_limits(mut self, events: usize, bytes: usize) -> Self {
         self.bus = BusLimits { events, bytes, ..self.bus };
+        self
+    }
+
+    /// Switches the network on: shared subjects are synced with peers while they run. Without it a node talks to nobody.
+    ///
+    /// ```
+    /// use xaeroflux::{NetworkConfig, Node, XaeroEvent, event::CRDT_SET_ADD};
+    /// let network = || NetworkConfig::new().listen(([127, 0, 0, 1], 0).into());
+    /// let here = Node::builder().network(network()).ephemeral()?;
+    /// let tags = here.subject("tags");
+    /// let run = tags.run()?;
+    /// tags.publish(XaeroEvent::new("urgent", CRDT_SET_ADD)).wait()?;
+    /// let ticket = tags.ticket()?.to_string(); // to be sent to somebody
+    ///
+    /// let there = Node::builder().network(network()).ephemeral()?;
+    /// let joined = there.join(&ticket.parse()?)?;
+    /// let event = joined.stream();
+    /// let other_run = joined.run()?;
+    /// # drop(event);
+    /// while joined.count()? == 0 {
+    ///     std::thread::yield_now(); // or subscribe
+    /// }
+    /// assert_eq!(joined.root()?, tags.root()?);
+    /// # drop((run, other_run));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn network(mut self, config: NetworkConfig) -> Self {
+        self.network = Some(config);
         self
     }
 
@@ -146,6 +177,7 @@ impl NodeBuilder {
             own_name: self.own_name,
             bus: self.bus,
             signing: self.signing,
+            network: self.network,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Nodes: one data directory, its identities, its subjects.
 //!
 //! * `builder` is how a node is to be; `shared` what its handles share, open or not.
-//! * `default` is the node of a process that names none.
+//! * `default` is the node of a process that names none; `network` what a node is to its peers.
 
 mod builder;
 pub(super) mod default;
+mod network;
 mod shared;
 
 use std::{
@@ -161,10 +162,17 @@ impl Node {
         Ok(self._engine.writer_key(writer)?)
     }
 
-    /// Whose work this writer continues: the writer of the directory that this one was copied from.
+    /// Whose work this writer continues: the writer of the directory that this one was copied from, or one whose log forked.
     #[must_use]
     pub fn predecessor(&self, writer: XaeroID) -> Option<Succession> {
         self._engine.keyring.predecessor(writer)
+    }
+
+    /// Who continues the work of this writer in this directory since its log forked, if it did. Its local name stands for that
+    /// writer, and an event [by](crate::XaeroEvent::by) the old one is published under the new one.
+    #[must_use]
+    pub fn successor(&self, writer: XaeroID) -> Option<Succession> {
+        self._engine.keyring.successor(writer)
     }
 
     /// The data directory.

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::default::{environment_dir, platform_dir};
 use crate::{
-    actors::{bus::BusLimits, committer::thread::WallClock, storage::open::StoreOptions},
+    actors::{bus::BusLimits, committer::thread::WallClock, net::NetworkConfig, storage::open::StoreOptions},
     subject::{core::Core, engine::Engine, error::Error},
     wire::id::SubjectId,
 };
@@ -38,6 +38,8 @@ pub(super) struct Options {
     pub(super) bus: BusLimits,
     /// How long from one job of the signing thread to the next; `None` where there are no trees, and nothing is signed.
     pub(super) signing: Option<Duration>,
+    /// How it talks to peers, if it does.
+    pub(super) network: Option<NetworkConfig>,
 }
 
 impl NodeShared {
@@ -70,8 +72,11 @@ impl NodeShared {
             let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
             *options = Options { dir: options.dir.take(), ..new };
         }
-        let Options { store, wall, own_name, signing, .. } = self.options();
+        let Options { store, wall, own_name, signing, network, .. } = self.options();
         let opened = Engine::open(&self.dir()?, store, wall, own_name.as_deref(), signing)?;
+        if let Some(config) = network {
+            opened.start_network(config)?;
+        }
         *engine = Arc::downgrade(&opened);
         Ok(opened)
     }

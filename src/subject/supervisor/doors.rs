@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::{Handler, Message, ResponseFuture};
 
-use super::{SubjectActor, refuse};
+use super::{SubjectActor, projections::Projection as _, refuse};
 use crate::{
     actors::{
         aof::Ingress,
@@ -12,7 +12,7 @@ use crate::{
         storage::StorageError,
         supervise::{MAX_BYTES, MAX_EVENTS},
     },
-    subject::follower::Follower,
+    subject::{follower::Follower, sync::actor::SyncActor},
     wire::event::XaeroEvent,
 };
 
@@ -45,6 +45,21 @@ impl Handler<Grown> for SubjectActor {
         self.announce_cuts();
         self.core.wake_followers();
         self.advance_projections(ctx);
+    }
+}
+
+/// How the subject is shared has changed, or there is a network now.
+pub(crate) struct ShareChanged;
+
+impl Message for ShareChanged {
+    type Result = ();
+}
+
+impl Handler<ShareChanged> for SubjectActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ShareChanged, ctx: &mut Self::Context) {
+        SyncActor::advance(self, ctx);
     }
 }
 

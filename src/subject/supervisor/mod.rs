@@ -4,11 +4,12 @@
 //! when they die. What to do about a death is decided by the pure [policy](crate::actors::supervise).
 //!
 //! Here is what it does with batches and deaths; `projections` are the children that follow the log, `doors` the ways in, `stop` the ends, `lifecycle` what others learn of
-//! its end.
+//! its end, `refusals` how often it is told that somebody may not write.
 
 mod doors;
 mod lifecycle;
 mod projections;
+mod refusals;
 mod stop;
 
 use std::{
@@ -19,12 +20,22 @@ use std::{
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
 pub use doors::Publish;
-pub(crate) use doors::{Grown, HostFollower, Ingest, Wake};
+pub(crate) use doors::{Grown, HostFollower, Ingest, ShareChanged, Wake};
 use lifecycle::Gone;
 pub(crate) use lifecycle::Lifecycle;
+use projections::Projection as _;
+use refusals::{Refusals, Refused};
 pub(crate) use stop::{Drain, KillChild, Terminate};
 
-use super::{core::Core, engine::Engine, notice::Notice};
+use super::{
+    core::Core,
+    engine::Engine,
+    notice::Notice,
+    sync::{
+        actor::{RightsChanged, SyncActor},
+        hub::Hub,
+    },
+};
 use crate::actors::{
     aof::{Acknowledged, Aof, AofEnv, Append, Durable, Ingress, Parent},
     batch::BatchProcessor,
@@ -32,7 +43,7 @@ use crate::actors::{
     fault::fault_point,
     mmr::actor::MmrActor,
     segment::actor::SegmentWriter,
-    storage::{StorageError, cuts::Cuts},
+    storage::{StorageError, cuts::Cuts, open::Healed},
     supervise::{Cause, Credits, Decision, Died, Retained, Supervisor, Token},
     watch::{ChildDied, ChildKind},
 };
@@ -53,12 +64,17 @@ pub struct SubjectActor {
     mmr_told_at: u64,
     segment: Child<SegmentWriter>,
     batch: Child<BatchProcessor>,
+    sync: Child<SyncActor>,
+    /// What the sessions with peers share.
+    hub: Arc<Hub>,
     /// To be taken out of the queue once it is known what is durable.
     set_aside: Option<Token>,
     /// Told when all that was sent is dealt with.
     drained: Option<mpsc::Sender<()>>,
     /// Where authors' logs end, as far as that was told.
     cuts: Cuts,
+    /// What was refused for want of a right, and is not told yet.
+    refusals: Refusals,
     /// Whether it was asked to stop.
     terminated: bool,
     lifecycle: Arc<Lifecycle>,
@@ -110,8 +126,11 @@ impl SubjectActor {
             mmr_told_at: 0,
             segment: Child::default(),
             batch: Child::default(),
+            sync: Child::default(),
+            hub: Arc::default(),
             set_aside: None,
             drained: None,
+            refusals: Refusals::default(),
             terminated: false,
             lifecycle,
             engine,
@@ -190,16 +209,60 @@ impl SubjectActor {
         self.core.notices.tell(&Notice::ChildRestarted { child: ChildKind::Batch, replayed: 0 });
     }
 
-    /// Tells of authors whose logs end since the last look.
+    /// Tells of authors whose logs end since the last look, and of those of this node who go on under another key.
     fn announce_cuts(&mut self) {
         let cuts = self.env.log.cuts();
-        for (author, last_valid) in cuts.iter() {
-            if self.cuts.last_valid(author) != Some(last_valid) {
+        for (author, last_valid) in cuts.forks() {
+            if self.cuts.fork(author) != Some(last_valid) {
                 tracing::warn!(subject = self.core.name, %author, last_valid, "an author has signed two histories");
                 self.core.notices.tell(&Notice::Forked { author, last_valid });
             }
         }
+        for (author, last_valid) in cuts.revoked() {
+            if !self.cuts.revoked().any(|known| known == (author, last_valid)) {
+                self.core.notices.tell(&Notice::Revoked { author, last_valid });
+            }
+        }
+        for (author, _) in self.cuts.revoked() {
+            if !cuts.revoked().any(|(known, _)| known == author) {
+                self.core.notices.tell(&Notice::Restored { author });
+            }
+        }
+        if self.cuts != cuts
+            && let Some(sync) = &self.sync.address
+        {
+            sync.do_send(RightsChanged);
+        }
         self.cuts = cuts;
+        for Healed { old, new, last_valid, events } in self.env.log.take_healed() {
+            self.core.notices.tell(&Notice::Healed { old, new, last_valid, events });
+        }
+    }
+
+    /// Tells that events were refused. Who has no right to write is told of now and then only.
+    fn tell_refused(&mut self, refused: Refused, ctx: &mut Context<Self>) {
+        let told = if matches!(refused.2, PublishError::NoRight { .. }) {
+            let (now, is_first) = (self.now(), self.refusals.pause(self.now()).is_none());
+            if is_first {
+                ctx.run_later(refusals::PAUSE, Self::tell_due_refusals);
+            }
+            self.refusals.note(now, refused)
+        } else {
+            Some(refused)
+        };
+        if let Some((author, events, error)) = told {
+            self.core.notices.tell(&Notice::Refused { author, events, error });
+        }
+    }
+
+    fn tell_due_refusals(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        for (author, events, error) in self.refusals.due(now) {
+            self.core.notices.tell(&Notice::Refused { author, events, error });
+        }
+        if let Some(pause) = self.refusals.pause(now) {
+            ctx.run_later(pause, Self::tell_due_refusals);
+        }
     }
 
     fn now(&self) -> Duration {
@@ -274,8 +337,12 @@ impl Actor for SubjectActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // A log may have been healed before the subject ran.
+        self.announce_cuts();
         // What they had not come to when the log was last in use: nobody may publish, and a proof be asked for all the same.
         self.advance_projections(ctx);
+        self.engine.network.runs(self.env.log.id, &ctx.address());
+        SyncActor::advance(self, ctx);
     }
 }
 
@@ -304,8 +371,8 @@ impl Handler<Acknowledged> for SubjectActor {
     fn handle(&mut self, Acknowledged { token, refused, failed }: Acknowledged, ctx: &mut Self::Context) {
         self.aof.progress = true;
         let settled: Vec<Arc<Ingress>> = self.retained.acknowledge(token).map(|(_, ingress)| ingress).collect();
-        for (author, events, error) in refused {
-            self.core.notices.tell(&Notice::Refused { author, events, error });
+        for refused in refused {
+            self.tell_refused(refused, ctx);
         }
         if let Some(error) = failed {
             for ingress in &settled {
@@ -402,6 +469,10 @@ impl Handler<ChildDied> for SubjectActor {
                 Some(decision) => decision,
                 None => return,
             },
+            ChildKind::Sync => match self.projection_died::<SyncActor>(incarnation, cause, random) {
+                Some(decision) => decision,
+                None => return,
+            },
             ChildKind::Batch if incarnation == self.batch.incarnation && self.batch.address.is_some() => {
                 self.batch.address = None;
                 self.batch.policy.died(Died { cause, head: None, progress: true, now }, random)
@@ -435,6 +506,10 @@ impl Handler<ChildDied> for SubjectActor {
             ChildKind::Segment => {
                 self.segment.awaited = true;
                 ctx.run_later(after, |actor, ctx| actor.restart_projection::<SegmentWriter>(ctx));
+            }
+            ChildKind::Sync => {
+                self.sync.awaited = true;
+                ctx.run_later(after, |actor, ctx| actor.restart_projection::<SyncActor>(ctx));
             }
             ChildKind::Batch => {
                 self.batch.awaited = true;

@@ -4,17 +4,27 @@
 //! from what is on disk. So all of them are started when they first have something to do, killed and started again alike;
 //! what differs is said by their [`Projection`].
 
+use std::sync::Arc;
+
 use actix::{Actor, Addr, AsyncContext, Context, Handler, WeakRecipient};
+use actix_rt::ArbiterHandle;
 
 use super::{Child, SubjectActor};
 use crate::{
     actors::{
         mmr::actor::{self as mmr, MmrActor},
+        runtime::Runtime,
         segment::actor::{Advance, SegmentWriter},
         supervise::{Cause, Decision, Died},
         watch::{ChildDied, ChildKind, Kill},
     },
-    subject::notice::Notice,
+    subject::{
+        notice::Notice,
+        sync::{
+            actor::{Offer, SyncActor},
+            replica::Source,
+        },
+    },
 };
 
 /// A child that follows the log.
@@ -25,8 +35,13 @@ pub(super) trait Projection: Actor<Context = Context<Self>> + Handler<Kill> + Se
     /// What the supervisor knows of it.
     fn child(supervisor: &mut SubjectActor) -> &mut Child<Self>;
 
-    /// A new incarnation.
-    fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Self;
+    /// A new incarnation; `None` where there can be none now.
+    fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Option<Self>;
+
+    /// Where it lives.
+    fn arbiter(runtime: &Runtime) -> &ArbiterHandle {
+        runtime.storage()
+    }
 
     /// Asks it for what there is to do; it is started if there is something.
     fn advance(supervisor: &mut SubjectActor, ctx: &mut Context<SubjectActor>);
@@ -39,9 +54,9 @@ impl Projection for SegmentWriter {
         &mut supervisor.segment
     }
 
-    fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Self {
+    fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Option<Self> {
         let engine = &supervisor.engine;
-        Self::new(&engine.store, engine.committer.clone(), incarnation, died)
+        Some(Self::new(&engine.store, engine.committer.clone(), incarnation, died))
     }
 
     fn advance(supervisor: &mut SubjectActor, ctx: &mut Context<SubjectActor>) {
@@ -67,10 +82,10 @@ impl Projection for MmrActor {
         &mut supervisor.mmr
     }
 
-    fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Self {
+    fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Option<Self> {
         let engine = &supervisor.engine;
         let log = supervisor.env.log.clone();
-        Self::new(&engine.store, engine.committer.clone(), log, incarnation, died)
+        Some(Self::new(&engine.store, engine.committer.clone(), log, incarnation, died))
     }
 
     fn advance(supervisor: &mut SubjectActor, ctx: &mut Context<SubjectActor>) {
@@ -84,6 +99,42 @@ impl Projection for MmrActor {
         {
             supervisor.mmr_told_at = count;
             child.do_send(mmr::Advance(claim));
+        }
+    }
+}
+
+/// It follows the log only in that it begins anew from it: its sessions are woken by the subject's bells.
+impl Projection for SyncActor {
+    const KIND: ChildKind = ChildKind::Sync;
+
+    fn child(supervisor: &mut SubjectActor) -> &mut Child<Self> {
+        &mut supervisor.sync
+    }
+
+    fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Option<Self> {
+        let (core, engine) = (&supervisor.core, &supervisor.engine);
+        let source = Source { engine: Arc::downgrade(engine), log: Arc::clone(&supervisor.env.log) };
+        let net = engine.network.handle()?;
+        Some(Self::new(core, source, net, Arc::clone(&supervisor.hub), incarnation, died))
+    }
+
+    fn arbiter(runtime: &Runtime) -> &ArbiterHandle {
+        // It only passes streams on.
+        runtime.main()
+    }
+
+    fn advance(supervisor: &mut SubjectActor, ctx: &mut Context<SubjectActor>) {
+        let (engine, id) = (&supervisor.engine, supervisor.env.log.id);
+        // A damaged share is told of by the child.
+        let is_shared = engine.share(id).map_or(true, |share| share.is_some_and(|share| !share.secrets.is_empty()));
+        if supervisor.sync.awaited {
+            return;
+        }
+        match &supervisor.sync.address {
+            Some(child) => child.do_send(Offer),
+            // It offers the subject when it starts.
+            None if is_shared && engine.network.handle().is_some() => drop(supervisor.projection::<Self>(ctx)),
+            None => {}
         }
     }
 }
@@ -107,8 +158,8 @@ impl SubjectActor {
         let child = A::child(self);
         child.incarnation += 1;
         let incarnation = child.incarnation;
-        let projection = A::make(self, incarnation, ctx.address().downgrade().recipient());
-        let address = A::start_in_arbiter(self.engine.runtime.storage(), move |_| projection);
+        let projection = A::make(self, incarnation, ctx.address().downgrade().recipient())?;
+        let address = A::start_in_arbiter(A::arbiter(&self.engine.runtime), move |_| projection);
         A::child(self).address = Some(address.clone());
         Some(address)
     }

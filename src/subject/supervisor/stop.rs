@@ -5,10 +5,13 @@ use std::sync::mpsc;
 use actix::{ActorContext, Handler, Message};
 
 use super::SubjectActor;
-use crate::actors::{
-    mmr::actor::MmrActor,
-    segment::actor::SegmentWriter,
-    watch::{ChildKind, Kill},
+use crate::{
+    actors::{
+        mmr::actor::MmrActor,
+        segment::actor::SegmentWriter,
+        watch::{ChildKind, Kill},
+    },
+    subject::sync::actor::SyncActor,
 };
 
 /// Kills a child, as a panic in it would.
@@ -33,6 +36,7 @@ impl Handler<KillChild> for SubjectActor {
             }
             ChildKind::Mmr => self.kill_projection::<MmrActor>(ctx),
             ChildKind::Segment => self.kill_projection::<SegmentWriter>(ctx),
+            ChildKind::Sync => self.kill_projection::<SyncActor>(ctx),
             ChildKind::Batch => {
                 if let Some(batch) = &self.batch.address {
                     batch.do_send(Kill);
@@ -70,6 +74,7 @@ impl Handler<Terminate> for SubjectActor {
 
     fn handle(&mut self, _: Terminate, ctx: &mut Self::Context) {
         // An actor whose last address is gone stops; what it says on the way is about an incarnation that is past.
+        self.sync.address = None;
         self.batch.address = None;
         self.segment.address = None;
         self.mmr.address = None;

@@ -19,9 +19,14 @@ use crate::{
         storage::{StorageError, lmdb::ReadTxn, open::SubjectLog, reader::LogReader},
         supervise::{MAX_BYTES, MAX_EVENTS},
     },
-    subject::{engine::Engine, error::Error, handle::Subject, ingest::IngestReceipt, node::Node, run::Handle},
+    subject::{
+        engine::Engine, error::Error, handle::Subject, ingest::IngestReceipt, node::Node, run::Handle,
+        shares::ShareError,
+    },
     wire::{
-        bundle::{BundleCheck, BundleLog, CheckedChunk, CheckedRange, MAX_CHUNK_EVENTS, MAX_CHUNK_FRAME_BYTES},
+        bundle::{
+            BundleCheck, BundleLog, CheckedChunk, CheckedRange, MAX_CHUNK_EVENTS, MAX_CHUNK_FRAME_BYTES, Opening,
+        },
         fork::{Cut, ForkEvidence, ForkHalf},
         head::SignedHead,
         id::{Dot, EventId},
@@ -69,6 +74,23 @@ pub(super) struct Arrival {
     _handle: Handle,
 }
 
+/// The subject of a bundle. An owned one that is not known here gets the name that it had where it was exported.
+fn subject_of(node: &Node, opening: &Opening) -> Result<Subject, ImportFailure> {
+    if !opening.is_owned {
+        let subject = node.subject(opening.name.as_str());
+        let found = subject.id();
+        return if found == opening.subject {
+            Ok(subject)
+        } else {
+            Err(Error::from(ShareError::AliasTaken { alias: opening.name.clone(), holder: found }).into())
+        };
+    }
+    match node.engine().share(opening.subject)? {
+        Some(share) => Ok(node.subject(share.name.as_str())),
+        None => Ok(node.name_owned(&opening.name, opening.subject)?),
+    }
+}
+
 /// How many events were dealt with.
 #[derive(Default)]
 struct Counts {
@@ -103,7 +125,7 @@ struct Sent {
 impl Arrival {
     /// Runs the subject, and gives the check what is here of the logs that the bundle continues.
     pub(super) fn new(node: &Node, check: &mut BundleCheck) -> Result<Self, ImportFailure> {
-        let subject = node.subject(check.opening().name.as_str());
+        let subject = subject_of(node, check.opening())?;
         let handle = subject.run()?;
         let (engine, log) = subject.log()?;
         let authors: Vec<_> = check.logs().iter().map(|log| (log.author(), log.base())).collect();
@@ -159,7 +181,7 @@ impl Arrival {
         // Past the cut, only the history that is here is kept whole: with the head that covers it it can be shown to others.
         let cuts = self.log.cuts();
         for event in &chunk.events {
-            if cuts.retracts(event.dot) && self.parted.contains(&event.log) {
+            if cuts.parts(event.dot) && self.parted.contains(&event.log) {
                 self.counts.retracted += 1;
             } else if event.dot.seq <= self.length(event.log) {
                 self.counts.duplicates += 1;
@@ -198,12 +220,12 @@ impl Arrival {
         let mut waiting = 0;
         for log in check.logs() {
             let here = self.engine.head(&self.log, log.author(), 0)?.author.seq;
-            let counts = self.log.cuts().last_valid(log.author()).unwrap_or(u64::MAX);
+            let counts = self.log.cuts().fork(log.author()).unwrap_or(u64::MAX);
             waiting += log.head().head().length.min(counts).saturating_sub(here);
         }
         Ok(ImportSummary {
             subject: check.opening().subject,
-            name: check.opening().name.clone(),
+            name: self.subject.name().to_owned(),
             new: self.counts.new,
             duplicates: self.counts.duplicates,
             retracted: self.counts.retracted,
@@ -224,7 +246,7 @@ impl Arrival {
 
     /// Ends an author's log, by evidence that was verified.
     pub(super) fn cut(&mut self, evidence: ForkEvidence, cut: Cut, key: &PublicKey) -> Result<(), ImportFailure> {
-        if self.log.cuts().last_valid(cut.author).is_some_and(|last| last <= cut.last_valid) {
+        if self.log.cuts().fork(cut.author).is_some_and(|last| last <= cut.last_valid) {
             return Ok(());
         }
         self.hand_over()?;
@@ -250,7 +272,7 @@ impl Arrival {
             return Ok(());
         }
         let Some((dot, here, there)) = self.first_difference(log, range, before..shared)? else { return Ok(()) };
-        if !self.log.cuts().retracts(dot) {
+        if !self.log.cuts().parts(dot) {
             let fork = self.fork(dot, here, there, range, log.head());
             let Ok(Some(evidence)) = fork.evidence() else { return Err(ImportFailure::Fork(Box::new(fork))) };
             let cut = evidence.verify(log.key()).map_err(Error::from)?;

@@ -30,6 +30,7 @@ use crate::{
         head::subject_root,
         id::{SubjectId, XaeroID},
         mmr::{ConsistencyProof, Hash, Nodes, root_at},
+        name::open_subject_id,
     },
 };
 
@@ -193,6 +194,7 @@ impl<'e> Export<'e> {
         let opening = Opening {
             subject: self.log.id,
             name: name.to_owned(),
+            is_owned: open_subject_id(name) != self.log.id,
             first: self.next,
             events: self.end - self.next,
             authors: u32::try_from(self.authors.len()).unwrap_or(u32::MAX),

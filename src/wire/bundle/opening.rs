@@ -13,7 +13,10 @@ use crate::wire::{
 };
 
 /// Longest body of an opening.
-pub(super) const MAX_OPENING_BYTES: usize = 32 + 8 + 8 + 4 + 2 + MAX_SUBJECT_NAME_BYTES;
+pub(super) const MAX_OPENING_BYTES: usize = 32 + 8 + 8 + 4 + 2 + MAX_SUBJECT_NAME_BYTES + 1;
+
+/// Stands behind the name of an owned subject.
+const OWNED: u8 = 2;
 
 /// Longest body of an author's section.
 pub(super) const MAX_AUTHOR_BYTES: usize = 8 + 32 + PUBLIC_KEY_BYTES + MAX_SIGNED_HEAD_BYTES;
@@ -52,8 +55,10 @@ impl ForkEntry {
 pub struct Opening {
     /// The subject.
     pub subject: SubjectId,
-    /// Its name.
+    /// Its name: of an owned subject what it was called where it was exported, and a proposal elsewhere.
     pub name: String,
+    /// Whether it is an owned one, so that its identifier follows from its first event, and not from its name.
+    pub is_owned: bool,
     /// How many events came before those of the bundle: 0 in one that is complete.
     pub first: u64,
     /// How many events the bundle has.
@@ -70,6 +75,9 @@ impl Opening {
         out.extend_from_slice(&self.authors.to_le_bytes());
         out.extend_from_slice(&u16::try_from(self.name.len()).unwrap_or(u16::MAX).to_le_bytes());
         out.extend_from_slice(self.name.as_bytes());
+        if self.is_owned {
+            out.push(OWNED);
+        }
     }
 
     pub(super) fn read(at: u64, body: &[u8]) -> Result<Self, BundleError> {
@@ -84,10 +92,16 @@ impl Opening {
             Ok((subject, first, events, authors, reader.take(length)?))
         };
         let (subject, first, events, authors, text) = read().map_err(malformed)?;
+        let is_owned = match reader.rest() {
+            [] => false,
+            _ if reader.array().map_err(malformed)? == [OWNED] => true,
+            _ => return Err(contradiction("kind of subject")),
+        };
         reader.finish().map_err(malformed)?;
         let text = std::str::from_utf8(text).map_err(|_| contradiction("name"))?;
         name::check(text)?;
-        if name::open_subject_id(text) != subject {
+        // That the first event of an owned subject is the one that its identifier names, the log sees to.
+        if (name::open_subject_id(text) == subject) == is_owned {
             return Err(BundleError::OtherName { name: text.to_owned(), found: subject });
         }
         if usize::try_from(authors).map_or(true, |authors| authors > MAX_AUTHORS) {
@@ -96,7 +110,7 @@ impl Opening {
         if first.checked_add(events).is_none() {
             return Err(contradiction("number of events"));
         }
-        Ok(Self { subject, name: text.to_owned(), first, events, authors })
+        Ok(Self { subject, name: text.to_owned(), is_owned, first, events, authors })
     }
 }
 

@@ -99,7 +99,8 @@ impl Parts {
             }
             chunks.push((chunk.iter().map(|(_, frame)| frame.clone()).collect(), proofs));
         }
-        let opening = Opening { subject, name: NAME.to_owned(), first, events: events - first, authors: 2 };
+        let opening =
+            Opening { subject, name: NAME.to_owned(), is_owned: false, first, events: events - first, authors: 2 };
         Self { opening, entries: entries.into(), chunks, extra: Vec::new() }
     }
 

@@ -134,7 +134,7 @@ impl Growing<'_> {
         }
         let sent = self.proof.key.clone().filter(|key| key.id() == author);
         let key = key.or(sent).ok_or(SyncError::UnknownKey { author })?;
-        let not_signed = |error| SyncError::NotSigned { author, error };
+        let not_signed = |error| SyncError::NotSigned { author, first: self.first, error };
         let head = self.proof.head.head();
         head.check_log(subject, author).map_err(not_signed)?;
         let mut after = before.clone();

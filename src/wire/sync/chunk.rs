@@ -115,6 +115,12 @@ impl EventsBuilder {
         self.events
     }
 
+    /// The frames so far, one right after the other.
+    #[must_use]
+    pub fn frames(&self) -> &[u8] {
+        &self.frames
+    }
+
     /// Adds an event, unless the chunk is full: then it returns `false`.
     #[must_use]
     pub fn push(&mut self, frame: &[u8]) -> bool {

@@ -85,6 +85,20 @@ pub enum SyncError {
     NotSigned {
         /// The author.
         author: XaeroID,
+        /// The number of the first of these events.
+        first: u64,
+        /// What is wrong.
+        error: ProofError,
+    },
+    /// An event breaks a rule that every replica judges alike: no honest node has it.
+    #[error("the peer sent an event that no replica takes: {reason}")]
+    Refused {
+        /// The rule.
+        reason: String,
+    },
+    /// Evidence of a fork that proves nothing.
+    #[error("the peer sent evidence of a fork that does not hold: {error}")]
+    BadEvidence {
         /// What is wrong.
         error: ProofError,
     },

@@ -153,6 +153,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_specification_has_the_limit_of_each_kind() {
+        let page = include_str!("../../../docs/protocol.md");
+        let thousands = |text: &str| text.replace(',', "").parse().ok();
+        for byte in (0..128).filter(|byte| Kind(*byte).name().is_some()) {
+            let start = format!("| {byte} | `{}` |", Kind(byte));
+            let line = page.lines().find(|line| line.starts_with(&start)).expect(&start);
+            let limit = line.trim_end_matches('|').rsplit('|').next().unwrap().trim();
+            let evidence = super::super::message::MAX_FORK_BYTES;
+            let limit = thousands(limit).or((limit == "897 + the longest fork evidence").then_some(evidence));
+            assert_eq!(limit, Kind(byte).limit().ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn a_length_above_the_limit_of_its_kind_is_refused_before_the_body() {
         for byte in 0..=u8::MAX {
             let kind = Kind::from_byte(byte);

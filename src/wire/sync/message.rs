@@ -18,7 +18,7 @@ pub const MAX_BYE_TEXT: usize = 256;
 pub(super) const MAX_BYE_BYTES: usize = 2 + 2 + MAX_BYE_TEXT;
 pub(super) const OPEN_BYTES: usize = Tag::BYTES;
 pub(super) const MAX_SUMMARY_BYTES: usize = 32 + 8 + 32;
-pub(super) const MAX_VECTOR_BYTES: usize = 1 + 4 + MAX_VECTOR_ENTRIES * 40;
+pub(super) const MAX_VECTOR_BYTES: usize = 1 + 4 + MAX_VECTOR_ENTRIES * VectorEntry::BYTES;
 pub(super) const CAUGHT_UP_BYTES: usize = 32 + 8;
 pub(super) const MAX_FORK_BYTES: usize = PUBLIC_KEY_BYTES + MAX_EVIDENCE_BYTES;
 pub(super) const PUSH_BYTES: usize = 1;
@@ -71,13 +71,49 @@ pub struct Summary {
 /// A part of a version vector.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Vector {
-    /// How many events the sender has of each author, as far as they count and are shown to be the author's; ascending by author. At most
-    /// [`MAX_VECTOR_ENTRIES`].
-    pub entries: Vec<(XaeroID, u64)>,
+    /// What the sender has of each author, ascending by author: at most [`MAX_VECTOR_ENTRIES`].
+    pub entries: Vec<VectorEntry>,
     /// Whether another part follows.
     pub more: bool,
     /// Whether the sender wants events as they come, once it has caught up.
     pub push: bool,
+}
+
+/// What a side has of one author's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VectorEntry {
+    /// The author.
+    pub author: XaeroID,
+    /// How many events, as far as they count and are shown to be the author's: 1 or more.
+    pub length: u64,
+    /// The first bytes of the root over these events. Whoever has the log as well, and another root at that length, knows
+    /// that the author has signed two histories, and sends the log from its beginning, so that the other side finds out where
+    /// they part.
+    pub digest: [u8; Self::DIGEST_BYTES],
+}
+
+impl VectorEntry {
+    /// Length of a digest: nobody makes two logs whose roots begin alike.
+    pub const DIGEST_BYTES: usize = 16;
+
+    const BYTES: usize = 32 + 8 + Self::DIGEST_BYTES;
+
+    /// The entry for a log of this length with this root.
+    #[must_use]
+    pub const fn new(author: XaeroID, length: u64, root: &Hash) -> Self {
+        let (digest, _) = root.split_at(Self::DIGEST_BYTES);
+        let digest = match digest.first_chunk() {
+            Some(digest) => *digest,
+            None => [0; Self::DIGEST_BYTES],
+        };
+        Self { author, length, digest }
+    }
+
+    /// Whether this is the root over the events that the entry is about.
+    #[must_use]
+    pub fn has_root(&self, root: &Hash) -> bool {
+        root.starts_with(&self.digest)
+    }
 }
 
 /// Why a side ends a connection or a stream.
@@ -271,9 +307,10 @@ impl Vector {
     fn write(&self, out: &mut Vec<u8>) {
         out.push(if self.more { VECTOR_MORE } else { 0 } | if self.push { VECTOR_PUSH } else { 0 });
         out.extend_from_slice(&u32::try_from(self.entries.len()).unwrap_or(u32::MAX).to_le_bytes());
-        for (author, length) in &self.entries {
+        for VectorEntry { author, length, digest } in &self.entries {
             out.extend_from_slice(author.as_bytes());
             out.extend_from_slice(&length.to_le_bytes());
+            out.extend_from_slice(digest);
         }
     }
 
@@ -286,17 +323,17 @@ impl Vector {
             return Err(bad("flags"));
         }
         let count = usize::try_from(reader.u32().map_err(&malformed)?).unwrap_or(usize::MAX);
-        if count > MAX_VECTOR_ENTRIES || body.len() != 5 + count * 40 {
+        if count > MAX_VECTOR_ENTRIES || body.len() != 5 + count * VectorEntry::BYTES {
             return Err(bad("number of entries"));
         }
-        let mut entries: Vec<(XaeroID, u64)> = Vec::with_capacity(count);
+        let mut entries: Vec<VectorEntry> = Vec::with_capacity(count);
         for _ in 0..count {
             let author = XaeroID::from(reader.array::<32>().map_err(&malformed)?);
-            let length = reader.u64().map_err(&malformed)?;
-            if length == 0 || entries.last().is_some_and(|(last, _)| *last >= author) {
+            let (length, digest) = (reader.u64().map_err(&malformed)?, reader.array().map_err(&malformed)?);
+            if length == 0 || entries.last().is_some_and(|last| last.author >= author) {
                 return Err(bad("order of entries"));
             }
-            entries.push((author, length));
+            entries.push(VectorEntry { author, length, digest });
         }
         reader.finish().map_err(&malformed)?;
         Ok(Self { entries, more: flags & VECTOR_MORE != 0, push: flags & VECTOR_PUSH != 0 })

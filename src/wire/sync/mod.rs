@@ -25,7 +25,7 @@ pub use chunk::{Events, EventsBuilder, LogProof, MAX_CHUNK_AUTHORS, MAX_CHUNK_EV
 pub use error::SyncError;
 pub use frame::{HEADER_BYTES, Header, Kind};
 pub use hello::{Hello, Role, Versions};
-pub use message::{Bye, ByeReason, Fork, Message, Summary, Vector};
+pub use message::{Bye, ByeReason, Fork, Message, Summary, Vector, VectorEntry};
 pub use tag::{Tag, TagKey};
 
 /// The protocol's major version: peers of different ones refuse each other.

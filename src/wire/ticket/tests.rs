@@ -140,7 +140,7 @@ fn a_ticket_has_the_same_text_everywhere() {
     assert_eq!(ticket.to_string(), TEXT);
 }
 
-const TEXT: &str = "xaeroAQEHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwQAdGFncwEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEAAQTAAAIBAQA";
+const TEXT: &str = "xaeroAQEHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwQAdGFncwEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQABBMAAAgEBALeHbX8";
 
 #[test]
 fn nothing_but_the_text_shows_the_secret() {

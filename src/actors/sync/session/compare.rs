@@ -164,7 +164,7 @@ impl Session {
         self.sight.remember(ours.root);
         let is_news = match purpose.announce {
             Announce::No => false,
-            Announce::News => self.sight.is_news(&ours, self.receive.from_peer()),
+            Announce::News => self.sight.is_news(&ours, self.receive.sent_by_peer()),
             Announce::Always => self.sight.told != Some(ours),
         };
         if is_news {

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use super::Offence;
-use crate::wire::{
-    id::XaeroID,
-    sync::{Bye, Events, Fork, Message, Summary, SyncError},
-};
+use crate::wire::sync::{Bye, Events, Fork, Message, Summary, SyncError, VectorEntry};
 
 /// What has happened.
 #[derive(Debug)]
@@ -92,8 +89,13 @@ pub enum Output {
     SendForks,
     /// Read the next chunk that the peer lacks: [`Input::Read`]. Waits for the stream.
     Read,
-    /// The peer has at least this much of these authors' logs.
-    PeerHas(Vec<(XaeroID, u64)>),
+    /// What the peer has of these authors' logs.
+    PeerHas {
+        /// A part of its version vector.
+        entries: Vec<VectorEntry>,
+        /// Whether it is the first part: what was known before is out of date.
+        first: bool,
+    },
     /// The peer has at least what was here at the last look.
     PeerHasLook,
     /// Verify this and hand it to the log: [`Input::Stored`].

@@ -78,7 +78,7 @@ impl Receive {
         self.turn != Turn::None
     }
 
-    pub(super) const fn from_peer(&self) -> u64 {
+    pub(super) const fn sent_by_peer(&self) -> u64 {
         self.from_peer
     }
 

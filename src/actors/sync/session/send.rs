@@ -90,13 +90,11 @@ impl Session {
         if authors > MAX_AUTHORS {
             return Err(Offence::VectorTooLong { limit: MAX_AUTHORS });
         }
-        let bounds = entries.first().zip(entries.last()).map(|((first, _), (last, _))| (*first, *last));
+        let bounds = entries.first().zip(entries.last()).map(|(first, last)| (first.author, last.author));
         if last.zip(bounds).is_some_and(|(last, (first, _))| first <= last) {
             return Err(Offence::VectorOrder);
         }
-        if !entries.is_empty() {
-            out.push(Output::PeerHas(entries));
-        }
+        out.push(Output::PeerHas { entries, first: last.is_none() });
         if more {
             let (_, last) = bounds.ok_or(Offence::VectorOrder)?;
             self.sending.asked = Asked::Partly { last, authors };

@@ -214,6 +214,17 @@ fn what_came_from_elsewhere_in_the_grace_period_is_not_fetched() {
 }
 
 #[test]
+fn while_a_look_is_under_way_nothing_is_compared_with_the_last_one() {
+    let mut alone = Alone::new(summary(1, 5), summary(2, 5));
+    alone.give(Input::Grown { cuts_changed: false });
+    assert_eq!(alone.sleep().1, [Output::Look]);
+    // The shell may have looked by now, and "the look" be another than the one that the machine knows.
+    assert_eq!(alone.hear(Message::Summary(summary(1, 5))), []);
+    let out = alone.give(Input::Looked(summary(3, 6)));
+    assert_eq!(out, [Output::Send(Message::Summary(summary(3, 6)))]);
+}
+
+#[test]
 fn a_peer_that_has_what_we_had_before_is_merely_behind() {
     let mut alone = Alone::new(summary(1, 5), summary(1, 5));
     for root in 2..5 {
@@ -396,8 +407,8 @@ fn the_turn_goes_back_whatever_the_end() {
 /// Two nodes, of which each has written this much, not connected yet.
 fn pair(events: [u64; 2]) -> World {
     let mut world = World::new(5, 2);
-    for node in 0..2 {
-        for event in 0..events[node] {
+    for (node, events) in events.into_iter().enumerate() {
+        for event in 0..events {
             world.publish(node, u8::try_from(node as u64 * 8 + event % 7).unwrap());
         }
     }

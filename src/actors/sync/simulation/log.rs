@@ -68,10 +68,6 @@ impl Log {
         self.order.len()
     }
 
-    pub(crate) fn order(&self) -> impl Iterator<Item = (XaeroID, u64)> {
-        self.order.iter().map(|(author, seq, _)| (*author, *seq))
-    }
-
     /// The author's next event.
     pub(crate) fn publish(&mut self, author: XaeroID) {
         let seq = self.lengths.get(&author).unwrap_or(&0) + 1;

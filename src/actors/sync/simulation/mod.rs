@@ -126,6 +126,7 @@ fn two_hundred_nodes_converge_through_loss_churn_and_partitions() {
     let before = world.traffic.clone();
     world.run_until(now + Duration::from_secs(3_600));
     assert_eq!(world.traffic, before, "when all is said there is silence");
+    assert!((0..it.nodes).all(|node| world.turns(node).holder().is_none()), "every turn came back");
 }
 
 #[test]

@@ -243,7 +243,7 @@ impl World {
         let mut steps = 0_u64;
         loop {
             // Looking at all nodes after each step would take longer than the steps.
-            if steps % 1_000 == 0 && self.has_converged() {
+            if steps.is_multiple_of(1_000) && self.has_converged() {
                 return true;
             }
             steps += 1;
@@ -470,7 +470,8 @@ impl World {
                 Output::Look => {
                     end.look.clone_from(log.lengths());
                     let answer = Input::Looked(log.summary());
-                    let wait = self.random.millis(0, 2);
+                    let most = if self.random.one_in(8) { 100 } else { 2 };
+                    let wait = self.random.millis(0, most);
                     self.schedule(self.now + wait, Event::Answer((link, side), epoch, answer));
                 }
                 Output::Read => {
@@ -478,7 +479,8 @@ impl World {
                         Some(chunk) => ReadOutcome::Chunk(chunk),
                         None => ReadOutcome::End(log.summary()),
                     };
-                    let wait = self.random.millis(0, 3);
+                    let most = if self.random.one_in(8) { 100 } else { 3 };
+                    let wait = self.random.millis(0, most);
                     self.schedule(self.now + wait, Event::Answer((link, side), epoch, Input::Read(outcome)));
                 }
                 _ => unreachable!("{output:?}"),

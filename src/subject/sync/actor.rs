@@ -1,0 +1,296 @@
+//! The sync actor: the child of a subject that has it synced with peers.
+//!
+//! It offers the subject to the network, takes the streams that come of it, and has a [session](super::driver) run on each, on
+//! the network's own threads. It holds nothing that matters: what was received is in the log, and a new incarnation
+//! offers the subject again. With it end its sessions.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, WeakRecipient};
+use hashbrown::{HashMap, HashSet};
+use tokio::task::AbortHandle;
+
+use super::{
+    driver::{Driver, Ending},
+    hub::Hub,
+    replica::Source,
+};
+use crate::{
+    actors::{
+        net::{NetHandle, PeerInfo, SubjectStream},
+        watch::{ChildDied, ChildKind, DeathWatch, Kill},
+    },
+    subject::{core::Core, notice::Notice},
+    wire::{id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
+};
+
+/// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// The longest such wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Peers that were refused and are remembered, so that each is told of once; beyond it all are forgotten.
+const MOST_REFUSED: usize = 1_024;
+
+/// A session that lasted so long was no failure in a row with the one before.
+const LASTING: Duration = Duration::from_secs(60);
+
+/// Offer the subject under the secrets that it has now.
+pub(crate) struct Offer;
+
+impl Message for Offer {
+    type Result = ();
+}
+
+/// What somebody may do here has changed.
+pub(crate) struct RightsChanged;
+
+impl Message for RightsChanged {
+    type Result = ();
+}
+
+/// A stream to a peer that shares the subject.
+struct Arrived(SubjectStream);
+
+impl Message for Arrived {
+    type Result = ();
+}
+
+/// A session is over.
+struct Over {
+    id: u64,
+    peer: PeerInfo,
+    ending: Ending,
+    lasted: Duration,
+}
+
+impl Message for Over {
+    type Result = ();
+}
+
+/// Has one subject synced.
+pub(crate) struct SyncActor {
+    core: Weak<Core>,
+    source: Source,
+    net: NetHandle,
+    hub: Arc<Hub>,
+    sessions: HashMap<u64, (PeerInfo, AbortHandle)>,
+    /// Peers that were not served, and of whom that was told.
+    refused: HashSet<EndpointId>,
+    /// The secrets under which the subject was offered.
+    secrets: Vec<SubjectSecret>,
+    /// The wait before the next offer, while sessions fail in a row.
+    wait: Duration,
+    /// Whether an offer is on its way.
+    offering: bool,
+    _watch: DeathWatch,
+}
+
+impl SyncActor {
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        source: Source,
+        net: NetHandle,
+        hub: Arc<Hub>,
+        incarnation: u64,
+        supervisor: WeakRecipient<ChildDied>,
+    ) -> Self {
+        let watch = DeathWatch { child: ChildKind::Sync, incarnation, supervisor };
+        Self {
+            core: Arc::downgrade(core),
+            source,
+            net,
+            hub,
+            sessions: HashMap::new(),
+            refused: HashSet::new(),
+            secrets: Vec::new(),
+            wait: FIRST_WAIT,
+            offering: false,
+            _watch: watch,
+        }
+    }
+
+    fn offer(&mut self, ctx: &Context<Self>) {
+        let Some(engine) = self.source.engine.upgrade() else { return };
+        let share = match engine.share(self.source.log.id) {
+            Ok(share) => share,
+            Err(error) => {
+                tracing::error!(%error, subject = self.source.log.name, "the subject is not synced");
+                return;
+            }
+        };
+        let secrets: Vec<SubjectSecret> = share.iter().flat_map(|share| &share.secrets).cloned().collect();
+        // Who knew a secret that is no longer in use is not served any more, unless it knows another.
+        if self.secrets.iter().any(|secret| !secrets.contains(secret)) {
+            self.end_sessions();
+        }
+        self.secrets = secrets;
+        if self.secrets.is_empty() {
+            self.net.unshare(self.source.log.id);
+            return;
+        }
+        for peer in share.iter().flat_map(|share| &share.peers) {
+            if let Err(error) = self.net.add_peer(peer.clone()) {
+                tracing::warn!(%error, "a peer of a ticket cannot be called");
+            }
+        }
+        // The network must not keep the actor alive.
+        let arrived = ctx.address().downgrade();
+        let sink = move |stream| {
+            if let Some(actor) = arrived.upgrade() {
+                actor.do_send(Arrived(stream));
+            }
+        };
+        self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink));
+    }
+
+    fn end_sessions(&mut self) {
+        for (_, (_, session)) in self.sessions.drain() {
+            session.abort();
+        }
+        self.hub.clear();
+    }
+
+    /// Whether this peer is served. Where it is not, that is told, once for each peer.
+    fn serves(&mut self, peer: &PeerInfo) -> bool {
+        if self.source.log.members().is_none_or(|members| members.may_read(peer.writer)) {
+            return true;
+        }
+        if self.refused.len() >= MOST_REFUSED {
+            self.refused.clear();
+        }
+        if self.refused.insert(peer.endpoint) {
+            self.tell(&Notice::PeerRefused { endpoint: peer.endpoint, writer: peer.writer });
+        }
+        false
+    }
+
+    fn tell(&self, notice: &Notice) {
+        if let Some(core) = self.core.upgrade() {
+            core.notices.tell(notice);
+        }
+    }
+
+    /// Offers the subject again, after a wait that grows while sessions fail.
+    fn offer_later(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.offering, true) {
+            return;
+        }
+        ctx.notify_later(Offer, self.wait);
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+impl Actor for SyncActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.offer(ctx);
+    }
+}
+
+impl Drop for SyncActor {
+    fn drop(&mut self) {
+        self.net.unshare(self.source.log.id);
+        self.end_sessions();
+    }
+}
+
+impl Handler<Offer> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Offer, ctx: &mut Self::Context) {
+        self.offering = false;
+        self.offer(ctx);
+    }
+}
+
+impl Handler<RightsChanged> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, _: RightsChanged, _: &mut Self::Context) {
+        let peers: Vec<(u64, PeerInfo)> = self.sessions.iter().map(|(id, (peer, _))| (*id, peer.clone())).collect();
+        for (id, peer) in peers {
+            if !self.serves(&peer)
+                && let Some((_, session)) = self.sessions.remove(&id)
+            {
+                // The peer asks for another stream, and is told why it gets none.
+                session.abort();
+                self.hub.leave(id);
+            }
+        }
+    }
+}
+
+impl Handler<Arrived> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, Arrived(stream): Arrived, ctx: &mut Self::Context) {
+        let Some(core) = self.core.upgrade() else { return };
+        let peer = stream.peer.clone();
+        if !self.serves(&peer) {
+            stream.reset(ByeReason::Refused);
+            return;
+        }
+        let peer_info = peer.clone();
+        let (id, told) = self.hub.join(peer.clone());
+        let driver = Driver {
+            source: self.source.clone(),
+            core: Weak::clone(&self.core),
+            hub: Arc::clone(&self.hub),
+            bell: core.bells.add(),
+            id,
+            told,
+        };
+        let actor = ctx.address().downgrade();
+        let begun = std::time::Instant::now();
+        let session = self.net.runtime().spawn(async move {
+            let ending = driver.run(stream).await;
+            if let Some(actor) = actor.upgrade() {
+                actor.do_send(Over { id, peer, ending, lasted: begun.elapsed() });
+            }
+        });
+        self.sessions.insert(id, (peer_info, session.abort_handle()));
+    }
+}
+
+impl Handler<Over> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, Over { id, peer, ending, lasted }: Over, ctx: &mut Self::Context) {
+        self.sessions.remove(&id);
+        if lasted >= LASTING {
+            self.wait = FIRST_WAIT;
+        }
+        match ending {
+            Ending::Offence(what) => {
+                let (endpoint, writer) = (peer.endpoint, peer.writer);
+                self.tell(&Notice::PeerCutOff { endpoint, writer, what: what.clone() });
+                self.net.report_offence(peer.endpoint, what);
+            }
+            Ending::Failed(reason) => {
+                tracing::warn!(%reason, peer = %peer.endpoint, subject = self.source.log.name, "a session with a peer failed");
+                self.offer_later(ctx);
+            }
+            Ending::NotServed => {
+                if self.refused.insert(peer.endpoint) {
+                    self.tell(&Notice::NotServed { endpoint: peer.endpoint, writer: peer.writer });
+                }
+            }
+            // The peer says when there is to be another one, or its connection is gone.
+            Ending::Over => {}
+        }
+    }
+}
+
+impl Handler<Kill> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Kill, _: &mut Self::Context) {
+        Kill::strike()
+    }
+}

@@ -1,0 +1,21 @@
+//! Syncing a subject with peers: what leaves, what comes in, and the child actor that has it done.
+//!
+//! * `replica` is the log as sessions see it: what is here, and what shows it.
+//! * `outlet` is what leaves for one peer, `intake` what comes in from one: verified first, then handed over by the same
+//!   door as what is published here.
+//! * `driver` runs one [session](crate::actors::sync), with its `lane` for what waits for the stream and its `storing` for
+//!   what came; `hub` is what the sessions of a subject share.
+//! * `actor` is the child of a subject that starts sessions; `network` the node's network, as its subjects have it.
+
+pub(crate) mod actor;
+mod driver;
+pub(crate) mod hub;
+pub(crate) mod intake;
+mod lane;
+pub(crate) mod network;
+pub(crate) mod outlet;
+pub(crate) mod replica;
+mod storing;
+
+#[cfg(test)]
+mod tests;
