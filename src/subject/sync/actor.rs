@@ -215,12 +215,8 @@ impl Handler<RightsChanged> for SyncActor {
     fn handle(&mut self, _: RightsChanged, _: &mut Self::Context) {
         let peers: Vec<(u64, PeerInfo)> = self.sessions.iter().map(|(id, (peer, _))| (*id, peer.clone())).collect();
         for (id, peer) in peers {
-            if !self.serves(&peer)
-                && let Some((_, session)) = self.sessions.remove(&id)
-            {
-                // The peer asks for another stream, and is told why it gets none.
-                session.abort();
-                self.hub.leave(id);
+            if !self.serves(&peer) {
+                self.hub.refuse(id);
             }
         }
     }
@@ -281,6 +277,8 @@ impl Handler<Over> for SyncActor {
                     self.tell(&Notice::NotServed { endpoint: peer.endpoint, writer: peer.writer });
                 }
             }
+            // It was told.
+            Ending::Refused => {}
             // The peer says when there is to be another one, or its connection is gone.
             Ending::Over => {}
         }

@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     task::JoinSet,
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -34,9 +34,12 @@ use crate::{
     subject::{bell::Bell, core::Core},
     wire::{
         id::{Dot, XaeroID},
-        sync::{ByeReason, SyncError},
+        sync::{Bye, ByeReason, Message, SyncError},
     },
 };
+
+/// How long a peer may take to hear why its session ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a session works with.
 pub(super) struct Driver {
@@ -64,10 +67,25 @@ pub(super) enum Ending {
     Offence(String),
     /// This side could not go on, or the peer was of no use.
     Failed(String),
+    /// The peer is not served any more.
+    Refused,
     /// The peer does not serve this node.
     NotServed,
     /// The stream is gone, or the peer has ended it.
     Over,
+}
+
+impl Ending {
+    /// What the peer is told of it.
+    fn farewell(&self) -> Option<Bye> {
+        let (reason, text) = match self {
+            Self::Offence(what) => (ByeReason::Offence, what.clone()),
+            Self::Failed(why) => (ByeReason::Failed, why.clone()),
+            Self::Refused => (ByeReason::Refused, "your identity was revoked in this subject".to_owned()),
+            Self::NotServed | Self::Over => return None,
+        };
+        Some(Bye { reason, text })
+    }
 }
 
 impl From<EndReason> for Ending {
@@ -76,6 +94,7 @@ impl From<EndReason> for Ending {
             EndReason::Offence(offence) => Self::Offence(offence.to_string()),
             EndReason::Failed(reason) => Self::Failed(reason),
             EndReason::Stalled => Self::Failed("the peer does not send what it was asked for".to_owned()),
+            EndReason::Bye(bye) if bye.reason == ByeReason::Refused => Self::NotServed,
             EndReason::Bye(_) | EndReason::Closed => Self::Over,
         }
     }
@@ -139,10 +158,11 @@ impl Driver {
                     Done::Failed(error) => Event::Ended(Ending::Failed(error.to_string())),
                 },
                 Some(kept) = storing_kept.recv() => Event::Kept(kept),
-                Some(told) = self.told.recv() => Event::Input(match told {
-                    Told::Turn { push } => Input::Turn { push },
-                    Told::Push(push) => Input::SetPush(push),
-                }),
+                Some(told) = self.told.recv() => match told {
+                    Told::Turn { push } => Event::Input(Input::Turn { push }),
+                    Told::Push(push) => Event::Input(Input::SetPush(push)),
+                    Told::Refuse => Event::Ended(Ending::Refused),
+                },
                 () = rung(&self.bell, heard) => Event::Grown,
                 () = sleep_until(due) => Event::Time,
             };
@@ -191,12 +211,14 @@ impl Driver {
         };
         // A turn that it held is given back, whatever the reason.
         self.hub.leave(self.id);
-        match reason {
-            Ending::Offence(_) => reader.stop(ByeReason::Offence),
-            Ending::Failed(_) => reader.stop(ByeReason::Failed),
-            Ending::NotServed | Ending::Over => {}
+        if let Some(bye) = reason.farewell() {
+            reader.stop(bye.reason);
+            state.job(Job::Send(Message::Bye(bye)));
+            drop(state);
+            // A peer that takes nothing does not hear it.
+            let _ = timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} }).await;
         }
-        drop((state, tasks, slot));
+        drop((tasks, slot));
         reason
     }
 }
