@@ -80,11 +80,6 @@ impl MessageReader {
         }
     }
 
-    /// The stream, to stop it.
-    pub(crate) const fn recv_mut(&mut self) -> &mut RecvStream {
-        &mut self.recv
-    }
-
     /// The next message; `None` at the end of the stream.
     ///
     /// # Errors

@@ -217,4 +217,3 @@ async fn connect(shared: &Shared, endpoint: &Endpoint, peer: &PeerAddr) -> Resul
         () = stopped(&mut stop) => Err(Ended::Stopping),
     }
 }
-
