@@ -65,7 +65,7 @@ pub(super) fn reset(send: &mut SendStream, reader: &mut MessageReader, reason: B
     let code = VarInt::from_u32(reason.code().into());
     // Where it has ended already there is nothing to end.
     let _ = send.reset(code);
-    let _ = reader.recv_mut().stop(code);
+    reader.stop(reason);
 }
 
 /// The slots of one connection.
