@@ -208,3 +208,65 @@ fn connections_are_protected_against_later_decryption() {
         alice.node.peers().iter().any(|peer| peer.connected_since.is_some() && peer.post_quantum == Some(true))
     });
 }
+
+#[test]
+fn in_an_owned_subject_those_write_who_were_granted_it() {
+    let node = Node::builder().network(loopback()).ephemeral().unwrap();
+    let author = node.own_identity().unwrap();
+    let subject = node.create_owned("board").unwrap();
+    let handle = Some(subject.run().unwrap());
+    let alice = Peer { subject, author, handle, node };
+    let bob = Peer::joined(&alice);
+    until("the genesis does not come", || bob.subject.count().unwrap() == 1);
+    let refused = bob.subject.publish(XaeroEvent::new("let me in", CRDT_SET_ADD)).wait();
+    assert!(refused.is_err());
+    alice.subject.grant(bob.author, xaeroflux::Role::Writer).unwrap();
+    until("the grant does not come", || bob.subject.role_of(bob.author).unwrap() == Some(xaeroflux::Role::Writer));
+    bob.add("thanks");
+    until("what a writer writes does not come", || alice.set() == ["thanks"]);
+    until_same(&[&alice, &bob]);
+}
+
+#[test]
+fn who_was_revoked_is_no_longer_served_and_both_sides_are_told() {
+    let node = Node::builder().network(loopback()).ephemeral().unwrap();
+    let author = node.own_identity().unwrap();
+    let subject = node.create_owned("board").unwrap();
+    let handle = Some(subject.run().unwrap());
+    let alice = Peer { subject, author, handle, node };
+    let (bob, carol) = (Peer::joined(&alice), Peer::joined(&alice));
+    alice.subject.grant(bob.author, xaeroflux::Role::Reader).unwrap();
+    until_same(&[&alice, &bob, &carol]);
+    let (here, there) = (alice.subject.notices(), bob.subject.notices());
+    alice.subject.revoke(bob.author).unwrap();
+    until(
+        "alice is not told",
+        || matches!(here.try_next(), Some(Notice::PeerRefused { writer, .. }) if writer == bob.author),
+    );
+    until(
+        "bob is not told",
+        || matches!(there.try_next(), Some(Notice::NotServed { writer, .. }) if writer == alice.author),
+    );
+    let before = bob.subject.count().unwrap();
+    alice.add("for those who stayed");
+    until("who stayed is not served", || carol.set() == ["for those who stayed"]);
+    assert_eq!(bob.subject.count().unwrap(), before);
+}
+
+#[test]
+fn a_rotated_secret_shuts_out_who_has_an_old_ticket_only() {
+    let alice = Peer::new("docs/tags");
+    let bob = Peer::joined(&alice);
+    alice.add("before");
+    until_same(&[&alice, &bob]);
+    let fresh = alice.subject.rotate_secret().unwrap();
+    alice.add("after");
+    let carol = Node::builder().network(loopback()).ephemeral().unwrap();
+    let joined = carol.join(&fresh).unwrap();
+    let _handle = joined.run().unwrap();
+    until("who has the new ticket gets nothing", || joined.count().unwrap() == 2);
+    assert_eq!(bob.subject.count().unwrap(), 1);
+    // With the new ticket bob is back.
+    bob.node.join(&fresh).unwrap();
+    until_same(&[&alice, &bob]);
+}

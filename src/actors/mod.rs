@@ -6,11 +6,12 @@
 //! * [`segment`] is where the log goes when it gets old.
 //! * `aof`, `mmr`, `segment` and `batch` have the children of a subject's supervisor; `watch` tells it of their deaths, and
 //!   [`supervise`] decides what to do then.
+//! * [`sync`] is what peers of a subject say to each other, and when.
 //! * [`net`] has the connections to other nodes.
 //! * `verify` looks at a whole data directory without a change.
 //! * [`fault`] is where tests make things fail.
 //!
-//! Protocol and policy are pure: [`supervise`], the bus's queue and the committer's writer know neither actix nor
+//! Protocol and policy are pure: [`supervise`], [`sync`], the bus's queue and the committer's writer know neither actix nor
 //! a clock.
 
 pub(crate) mod aof;

@@ -1,8 +1,11 @@
 //! What is known of the peers: which are connected, which are to be called and when, what they did wrong.
+//!
+//! Whom to call, which of two connections stays and who is banned is decided by [`Peers`]; here are the connections
+//! themselves, and what users are told.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use hashbrown::HashMap;
@@ -16,38 +19,34 @@ use super::{
     PeerStatus,
     ended::Ended,
     endpoint,
-    limits::MAX_KNOWN_PEERS,
-    limits::MAX_REMARK,
+    limits::{MAX_KNOWN_PEERS, MAX_REMARK},
     streams::{PeerInfo, Slots},
 };
-use crate::wire::{
-    endpoint::PeerAddr,
-    id::{EndpointId, XaeroID},
-    sync::{ByeReason, Role},
+use crate::{
+    actors::sync::peers::{ConnectionId, Peers, Verdict},
+    wire::{
+        endpoint::PeerAddr,
+        id::{EndpointId, XaeroID},
+        sync::Role,
+    },
 };
-
-/// The wait before a peer that could not be reached is called again, at first.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-
-/// The longest of these waits.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// The wait before a peer is called whose connection was superseded by another one: that one should be there.
-const DUPLICATE_WAIT: Duration = Duration::from_secs(1);
 
 /// The peers of a node.
 #[derive(Debug)]
 pub(super) struct Book {
     me: EndpointId,
+    /// What the policy's times count from.
+    start: Instant,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    policy: Peers<EndpointId>,
     peers: HashMap<EndpointId, Peer>,
     connections: u64,
-    /// Of connections whose peers were forgotten.
+    /// Bytes that were sent to peers which have been forgotten.
     sent: u64,
 }
 
@@ -57,9 +56,6 @@ struct Peer {
     addr: Option<PeerAddr>,
     writer: Option<XaeroID>,
     live: Option<Live>,
-    calling: bool,
-    failures: u32,
-    call_at: Instant,
     error: Option<String>,
     offences: u64,
     offence: Option<String>,
@@ -69,9 +65,10 @@ struct Peer {
     seen: Instant,
 }
 
+/// The connection to a peer.
 #[derive(Debug)]
 struct Live {
-    number: u64,
+    id: ConnectionId,
     connection: Connection,
     role: Role,
     since: SystemTime,
@@ -80,133 +77,85 @@ struct Live {
     end: Option<oneshot::Sender<Ended>>,
 }
 
-impl Peer {
-    fn new(now: Instant) -> Self {
-        Self {
-            addr: None,
-            writer: None,
-            live: None,
-            calling: false,
-            failures: 0,
-            call_at: now,
-            error: None,
-            offences: 0,
-            offence: None,
-            sent: 0,
-            received: 0,
-            seen: now,
-        }
-    }
-
-    fn end(&mut self, ended: Ended) {
-        if let Some(end) = self.live.as_mut().and_then(|live| live.end.take()) {
-            // It has ended already.
-            let _ = end.send(ended);
-        }
-    }
-}
-
-/// The one connection to a peer, as long as it is held.
+/// The one connection to a peer, as long as this is held.
 pub(super) struct Admission<'a> {
     book: &'a Book,
     endpoint: EndpointId,
-    number: u64,
+    id: ConnectionId,
     /// Told when the connection is to end.
     pub(super) ended: oneshot::Receiver<Ended>,
 }
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        {
-            let mut state = self.book.lock();
-            let Some(peer) = state.peers.get_mut(&self.endpoint) else { return };
-            peer.seen = Instant::now();
-            if let Some(live) = peer.live.take_if(|live| live.number == self.number) {
-                peer.count(&live.connection);
-            }
-        }
-        self.book.tell();
+        self.book.closed(self.endpoint, self.id);
     }
 }
 
-impl Peer {
-    fn count(&mut self, connection: &Connection) {
-        let stats = connection.stats();
-        self.sent = self.sent.saturating_add(stats.udp_tx.bytes);
-        self.received = self.received.saturating_add(stats.udp_rx.bytes);
+/// A call: if it led to nothing, its drop says so.
+pub(super) struct Call<'a> {
+    book: &'a Book,
+    pub(super) peer: PeerAddr,
+    /// Whether it led to a connection that was judged.
+    pub(super) has_led_to_one: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.has_led_to_one {
+            let random = getrandom::u64().unwrap_or(0);
+            self.book.lock().policy.failed(self.book.start.elapsed(), self.peer.endpoint, random);
+            self.book.tell();
+        }
     }
 }
 
 impl Book {
     pub(super) fn new(me: EndpointId) -> Self {
-        Self { me, state: Mutex::default(), changed: watch::Sender::new(0) }
+        let state = State { policy: Peers::new(me), peers: HashMap::new(), connections: 0, sent: 0 };
+        Self { me, start: Instant::now(), state: Mutex::new(state), changed: watch::Sender::new(0) }
     }
 
-    /// A peer to keep a connection to.
+    /// A peer to keep a connection to. Said again, it is called at once.
     pub(super) fn add(&self, addr: PeerAddr) {
-        if addr.endpoint == self.me {
-            return;
-        }
-        let now = Instant::now();
         {
             let mut state = self.lock();
-            let peer = state.peers.entry(addr.endpoint).or_insert_with(|| Peer::new(now));
-            peer.addr = Some(addr);
-            peer.call_at = now;
-            peer.failures = 0;
+            let endpoint = addr.endpoint;
+            if !state.policy.want(endpoint) {
+                tracing::debug!(%endpoint, "not called: it is this node, or there are too many peers");
+                return;
+            }
+            state.policy.hint(endpoint);
+            let peer = state.peer(endpoint);
+            // Of an address that is out of date and one that is not, nobody can tell which is which: both are called.
+            peer.addr = Some(match peer.addr.take() {
+                Some(known) => known.joined(addr),
+                None => addr,
+            });
         }
         self.tell();
     }
 
     /// The peers that are to be called now, and when to ask again.
-    pub(super) fn due(&self, now: Instant) -> (Vec<PeerAddr>, Option<Instant>) {
-        let (mut due, mut next) = (Vec::new(), None::<Instant>);
-        for peer in self.lock().peers.values_mut() {
-            let Some(addr) = peer.addr.as_ref().filter(|_| peer.live.is_none() && !peer.calling) else { continue };
-            if peer.call_at <= now {
-                due.push(addr.clone());
-                peer.calling = true;
-            } else {
-                next = Some(next.map_or(peer.call_at, |next| next.min(peer.call_at)));
-            }
-        }
-        (due, next)
+    pub(super) fn due(&self) -> (Vec<PeerAddr>, Option<Instant>) {
+        let mut state = self.lock();
+        let due = state.policy.dial(self.start.elapsed());
+        let due = due.iter().filter_map(|endpoint| state.peers.get(endpoint)?.addr.clone()).collect();
+        (due, state.policy.next_dial().map(|next| self.start + next))
     }
 
-    /// A call is over, the connection that came of it too. `random` is for the jitter.
-    pub(super) fn called(&self, endpoint: EndpointId, ended: &Ended, connected: bool, random: u64) {
-        {
-            let now = Instant::now();
-            let mut state = self.lock();
-            let Some(peer) = state.peers.get_mut(&endpoint) else { return };
-            peer.calling = false;
-            let wait = if matches!(ended, Ended::Duplicate | Ended::ByPeer(ByeReason::Duplicate, _)) {
-                DUPLICATE_WAIT
-            } else if connected {
-                peer.failures = 0;
-                FIRST_WAIT
-            } else {
-                peer.failures = peer.failures.saturating_add(1);
-                let doubled = FIRST_WAIT.saturating_mul(1_u32.checked_shl(peer.failures).unwrap_or(u32::MAX));
-                doubled.min(LONGEST_WAIT)
-            };
-            let half = wait / 2;
-            let share = f64::from(u32::try_from(random >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-            peer.call_at = now + half + half.mul_f64(share);
-        }
-        self.tell();
+    /// A peer is being called.
+    pub(super) const fn calling(&self, peer: PeerAddr) -> Call<'_> {
+        Call { book: self, peer, has_led_to_one: false }
     }
 
-    /// Nothing is being called any more: whoever did is gone.
-    pub(super) fn nobody_calls(&self) {
-        for peer in self.lock().peers.values_mut() {
-            peer.calling = false;
-        }
+    /// Whether a peer is talked to at present.
+    pub(super) fn check(&self, endpoint: EndpointId) -> Result<(), Ended> {
+        let is_banned = self.lock().policy.is_banned(self.start.elapsed(), endpoint);
+        if is_banned { Err(banned()) } else { Ok(()) }
     }
 
-    /// A peer has shown who it is. Of two connections between the same two nodes one stays: the newer one of two in
-    /// the same direction, since whoever calls again has lost the former; of two in opposite directions the one that the
-    /// smaller endpoint has made, so that both sides keep the same.
+    /// A peer has shown who it is: it has the connection, or is told why not.
     pub(super) fn admit(
         &self,
         info: &PeerInfo,
@@ -215,27 +164,24 @@ impl Book {
     ) -> Result<Admission<'_>, Ended> {
         let (end, ended) = oneshot::channel();
         let endpoint = info.endpoint;
-        let number = {
-            let now = Instant::now();
+        let id = {
             let mut state = self.lock();
             state.connections += 1;
-            let number = state.connections;
-            let peer = state.peers.entry(endpoint).or_insert_with(|| Peer::new(now));
-            if let Some(live) = &peer.live {
-                let dialer = |role| if role == Role::Dialer { self.me } else { endpoint };
-                if live.role != info.role && dialer(live.role) < dialer(info.role) {
-                    return Err(Ended::Duplicate);
-                }
-                peer.end(Ended::Duplicate);
-                if let Some(live) = peer.live.take() {
-                    peer.count(&live.connection);
-                }
+            let id = ConnectionId(state.connections);
+            let dialer = if info.role == Role::Dialer { self.me } else { endpoint };
+            match state.policy.connected(self.start.elapsed(), endpoint, dialer, id) {
+                Verdict::Keep | Verdict::Replace(_) => {}
+                Verdict::Duplicate => return Err(Ended::Duplicate),
+                Verdict::Banned => return Err(banned()),
+                Verdict::Full => return Err(Ended::Refused("there are too many peers here".to_owned())),
             }
+            let peer = state.peer(endpoint);
+            peer.end(Ended::Duplicate);
+            peer.count();
             peer.writer = Some(info.writer);
-            peer.seen = now;
             peer.error = None;
             peer.live = Some(Live {
-                number,
+                id,
                 connection: connection.clone(),
                 role: info.role,
                 since: SystemTime::now(),
@@ -243,43 +189,51 @@ impl Book {
                 slots: slots.clone(),
                 end: Some(end),
             });
-            state.forget_strangers();
-            number
+            id
         };
         self.tell();
-        Ok(Admission { book: self, endpoint, number, ended })
+        Ok(Admission { book: self, endpoint, id, ended })
+    }
+
+    fn closed(&self, endpoint: EndpointId, id: ConnectionId) {
+        let random = getrandom::u64().unwrap_or(0);
+        {
+            let mut state = self.lock();
+            state.policy.closed(self.start.elapsed(), endpoint, id, random);
+            let peer = state.peer(endpoint);
+            if peer.live.as_ref().is_some_and(|live| live.id == id) {
+                peer.count();
+            }
+        }
+        self.tell();
     }
 
     /// Remembers how a connection, or the attempt at one, ended.
     pub(super) fn note(&self, endpoint: EndpointId, writer: Option<XaeroID>, ended: &Ended) {
         let Some(error) = ended.error() else { return };
         {
-            let now = Instant::now();
             let mut state = self.lock();
-            let peer = state.peers.entry(endpoint).or_insert_with(|| Peer::new(now));
-            peer.seen = now;
+            let peer = state.peer(endpoint);
             peer.writer = writer.or(peer.writer);
             let remark: String = error.chars().take(MAX_REMARK).collect();
+            peer.error = Some(remark.clone());
             if matches!(ended, Ended::Offence(_)) {
                 peer.offences = peer.offences.saturating_add(1);
                 peer.offence = Some(remark.clone());
                 let writer = peer.writer.map(|writer| writer.to_string());
-                tracing::warn!(%endpoint, writer, offence = %remark, "a peer broke the protocol and was cut off");
+                tracing::warn!(%endpoint, writer, offence = %remark, "a peer broke the protocol and is not talked to");
+                state.policy.offended(self.start.elapsed(), endpoint, &remark);
             } else {
                 tracing::debug!(%endpoint, error = %remark, "a connection ended");
             }
-            peer.error = Some(remark);
-            state.forget_strangers();
         }
         self.tell();
     }
 
-    /// Ends the connection to a peer.
+    /// Ends the connection to a peer; `false` where there is none.
     pub(super) fn end(&self, endpoint: EndpointId, ended: Ended) -> bool {
         let mut state = self.lock();
-        let Some(peer) = state.peers.get_mut(&endpoint).filter(|peer| peer.live.is_some()) else { return false };
-        peer.end(ended);
-        true
+        state.peers.get_mut(&endpoint).is_some_and(|peer| peer.end(ended))
     }
 
     /// What is known of all peers, by endpoint.
@@ -293,11 +247,8 @@ impl Book {
     /// Bytes that were sent to all peers.
     pub(super) fn sent(&self) -> u64 {
         let state = self.lock();
-        let each = state
-            .peers
-            .values()
-            .map(|peer| peer.sent + peer.live.as_ref().map_or(0, |live| live.connection.stats().udp_tx.bytes));
-        each.fold(state.sent, u64::saturating_add)
+        let of = |peer: &Peer| peer.sent.saturating_add(peer.traffic().0);
+        state.peers.values().map(of).fold(state.sent, u64::saturating_add)
     }
 
     /// Tells of changes.
@@ -314,26 +265,73 @@ impl Book {
     }
 }
 
+fn banned() -> Ended {
+    Ended::Refused("the other side has broken the protocol before: it may try again later".to_owned())
+}
+
 impl State {
+    /// What is known of a peer, which has been seen just now.
+    fn peer(&mut self, endpoint: EndpointId) -> &mut Peer {
+        if !self.peers.contains_key(&endpoint) {
+            self.make_room();
+        }
+        let now = Instant::now();
+        let peer = self.peers.entry(endpoint).or_insert_with(|| Peer::new(now));
+        peer.seen = now;
+        peer
+    }
+
     /// Forgets the stranger that was seen longest ago, where there are too many.
-    fn forget_strangers(&mut self) {
-        while self.peers.len() > MAX_KNOWN_PEERS {
-            let strangers = self.peers.iter().filter(|(_, peer)| peer.live.is_none() && peer.addr.is_none());
-            let Some(oldest) = strangers.min_by_key(|(_, peer)| peer.seen).map(|(endpoint, _)| *endpoint) else {
-                return;
-            };
-            if let Some(peer) = self.peers.remove(&oldest) {
-                self.sent = self.sent.saturating_add(peer.sent);
-            }
+    fn make_room(&mut self) {
+        if self.peers.len() < MAX_KNOWN_PEERS {
+            return;
+        }
+        let strangers = self.peers.iter().filter(|(_, peer)| peer.live.is_none() && peer.addr.is_none());
+        let oldest = strangers.min_by_key(|(_, peer)| peer.seen).map(|(endpoint, _)| *endpoint);
+        if let Some(peer) = oldest.and_then(|oldest| self.peers.remove(&oldest)) {
+            self.sent = self.sent.saturating_add(peer.sent);
         }
     }
 }
 
 impl Peer {
+    const fn new(now: Instant) -> Self {
+        Self {
+            addr: None,
+            writer: None,
+            live: None,
+            error: None,
+            offences: 0,
+            offence: None,
+            sent: 0,
+            received: 0,
+            seen: now,
+        }
+    }
+
+    /// Ends the connection, if there is one.
+    fn end(&mut self, ended: Ended) -> bool {
+        let end = self.live.as_mut().and_then(|live| live.end.take());
+        end.is_some_and(|end| end.send(ended).is_ok())
+    }
+
+    /// The connection is gone: what it has carried stays.
+    fn count(&mut self) {
+        let (sent, received) = self.traffic();
+        self.sent = self.sent.saturating_add(sent);
+        self.received = self.received.saturating_add(received);
+        self.live = None;
+    }
+
+    /// Bytes that the connection has sent and received.
+    fn traffic(&self) -> (u64, u64) {
+        let stats = self.live.as_ref().map(|live| live.connection.stats());
+        stats.map_or((0, 0), |stats| (stats.udp_tx.bytes, stats.udp_rx.bytes))
+    }
+
     fn status(&self, endpoint: EndpointId) -> PeerStatus {
         let live = self.live.as_ref();
-        let stats = live.map(|live| live.connection.stats());
-        let (sent, received) = stats.map_or((0, 0), |stats| (stats.udp_tx.bytes, stats.udp_rx.bytes));
+        let (sent, received) = self.traffic();
         let paths = live.map(|live| live.connection.paths());
         let used = paths.as_ref().and_then(|paths| paths.iter().find(iroh::endpoint::Path::is_selected));
         PeerStatus {

@@ -8,10 +8,10 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use super::{
     ended::Ended,
     endpoint,
-    framed::{MessageReader, Pace, write_message},
+    framed::{MessageReader, write_message},
     greeting::{Greeted, greet},
     limits::{MAX_OPENING, MAX_UNKNOWN_STREAMS},
-    service::Shared,
+    service::{Shared, stopped},
     streams::{PeerInfo, Slot, Slots, SubjectStream, reset},
     tags::{About, Steps, TagBook},
 };
@@ -20,33 +20,30 @@ use crate::wire::{
     sync::{Bye, ByeReason, Message, Role, Tag, tag::MAX_TAGS},
 };
 
-/// How the life of a connection ended, and whether the peer was ever admitted.
-pub(super) struct Outcome {
-    pub(super) ended: Ended,
-    pub(super) admitted: bool,
-}
-
-/// Lives through a connection.
-pub(super) async fn live(shared: &Arc<Shared>, connection: Connection, role: Role) -> Outcome {
+/// Lives through a connection. Returns whether its peer has shown who it is.
+pub(super) async fn live(shared: &Arc<Shared>, connection: Connection, role: Role) -> bool {
     let endpoint = endpoint::remote(&connection);
     let mut stop = shared.stop.subscribe();
-    let greeted = tokio::select! {
-        greeted = greet(&connection, role, &shared.me, &shared.config.timing, &shared.permits) => greeted,
-        () = super::service::stopped(&mut stop) => Err(Ended::Stopping),
+    let greeting = async {
+        shared.book.check(endpoint)?;
+        greet(&connection, role, &shared.me, &shared.config.timing, &shared.permits).await
     };
-    let (mut writer, mut admitted) = (None::<XaeroID>, false);
+    let greeted = tokio::select! {
+        greeted = greeting => greeted,
+        () = stopped(&mut stop) => Err(Ended::Stopping),
+    };
+    let mut writer = None::<XaeroID>;
     let (ended, send) = match greeted {
         Ok(greeted) => {
             writer = Some(greeted.hello.writer());
-            let (ended, was_admitted, send) = talk(shared, &connection, role, endpoint, greeted).await;
-            admitted = was_admitted;
+            let (ended, send) = talk(shared, &connection, role, endpoint, greeted).await;
             (ended, Some(send))
         }
         Err(ended) => (ended, None),
     };
     shared.book.note(endpoint, writer, &ended);
     part(shared, &connection, send, &ended).await;
-    Outcome { ended, admitted }
+    writer.is_some()
 }
 
 /// Says farewell and closes.
@@ -64,14 +61,14 @@ async fn part(shared: &Shared, connection: &Connection, send: Option<SendStream>
     connection.close(VarInt::from_u32(code.into()), text.as_bytes());
 }
 
-/// From the hello on. Returns how it ended, whether the connection was the one between the two, and the control stream.
+/// From the hello on. Returns how it ended, and the control stream.
 async fn talk(
     shared: &Arc<Shared>,
     connection: &Connection,
     role: Role,
     endpoint: EndpointId,
     greeted: Greeted,
-) -> (Ended, bool, SendStream) {
+) -> (Ended, SendStream) {
     let Greeted { send, reader, hello, tags } = greeted;
     let peer = PeerInfo {
         endpoint,
@@ -84,7 +81,7 @@ async fn talk(
     let (slots, asked) = Slots::new();
     let admission = match shared.book.admit(&peer, connection, &slots) {
         Ok(admission) => admission,
-        Err(ended) => return (ended, false, send),
+        Err(ended) => return (ended, send),
     };
     endpoint::welcome(connection);
     let mut talk = Talk {
@@ -104,7 +101,7 @@ async fn talk(
         Err(ended) => ended,
     };
     drop(admission);
-    (ended, true, talk.send)
+    (ended, talk.send)
 }
 
 /// A stream that was opened by the peer and says now what it is about.
@@ -174,7 +171,7 @@ impl Talk<'_> {
                 },
                 Some((subject, tag)) = asked.recv() => self.open(subject, tag),
                 ended = &mut *told => return Err(ended.unwrap_or(Ended::Stopping)),
-                () = super::service::stopped(&mut stop) => return Err(Ended::Stopping),
+                () = stopped(&mut stop) => return Err(Ended::Stopping),
                 error = self.connection.closed() => return Err(error.into()),
             }
         }
@@ -217,7 +214,7 @@ impl Talk<'_> {
         let (shared, connection, peer) = (Arc::clone(self.shared), self.connection.clone(), self.peer.clone());
         self.opening.spawn(async move {
             let Ok((mut send, recv)) = connection.open_bi().await else { return Done::Nothing };
-            let reader = MessageReader::new(recv, shared.permits.clone(), Pace::default());
+            let reader = MessageReader::new(recv, shared.permits.clone());
             if write_message(&mut send, &Message::Open(tag)).await.is_ok() {
                 hand_over(&shared, subject, peer, send, reader, slot);
             }
@@ -228,8 +225,7 @@ impl Talk<'_> {
     /// Reads what a stream of the peer's is about.
     fn read_tag(&mut self, send: SendStream, recv: RecvStream) {
         let limit = self.shared.config.timing.open;
-        let pace = Pace { grace: limit, ..Pace::default() };
-        let mut reader = MessageReader::new(recv, self.shared.permits.clone(), pace);
+        let mut reader = MessageReader::new(recv, self.shared.permits.clone());
         self.opening.spawn(async move {
             let tag = match timeout(limit, reader.next()).await {
                 Err(_) => Err(Ended::Offence("the peer opened a stream and did not say what it is about".to_owned())),
@@ -242,7 +238,6 @@ impl Talk<'_> {
                 // Reset: what it was about does not matter any more.
                 Ok(Err(_)) => return Done::Nothing,
             };
-            reader.set_pace(Pace::default());
             Done::Opened(Opened { send, reader, tag })
         });
     }

@@ -2,11 +2,11 @@
 //!
 //! A message that is announced costs nothing until it comes: its buffer grows with the bytes that are there, and one of more
 //! than [`LARGE_MESSAGE`] bytes is assembled only with one of a few permits that the node has. A peer that begins a
-//! message and does not go on is cut off, so that nobody holds a permit for long.
+//! message and does not go on is cut off by its [`Pace`], so that nobody holds a permit for long.
 //!
-//! [`MessageReader::next`] may be dropped while it waits, and called again: nothing is lost.
+//! [`MessageReader::step`] may be dropped while it waits, and called again: nothing is lost.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use iroh::endpoint::{RecvStream, SendStream, VarInt, WriteError};
 use tokio::{
@@ -18,13 +18,10 @@ use super::{
     error::ReadMessageError,
     limits::{FIRST_RESERVE, LARGE_MESSAGE, LARGE_MESSAGES, READ_CHUNK},
 };
-use crate::wire::sync::{ByeReason, HEADER_BYTES, Header, Message};
-
-/// How long the first bytes of a message may be apart from its header, on top of what its length allows.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// The slowest line on which a message still comes in time, in bytes a second.
-const SLOWEST: u64 = 16 << 10;
+use crate::{
+    actors::sync::pace::Pace,
+    wire::sync::{ByeReason, HEADER_BYTES, Header, Message},
+};
 
 /// The right to assemble large messages: a few at a time for the whole node.
 #[derive(Debug, Clone)]
@@ -41,24 +38,15 @@ impl Permits {
     }
 }
 
-/// How long a message may take.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
-    pub(crate) grace: Duration,
-    pub(crate) slowest: u64,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { grace: GRACE, slowest: SLOWEST }
-    }
-}
-
-impl Pace {
-    fn allows(&self, length: usize) -> Duration {
-        let seconds = u64::try_from(length).unwrap_or(u64::MAX) / self.slowest.max(1);
-        self.grace.saturating_add(Duration::from_secs(seconds))
-    }
+/// What a stream has brought.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Came {
+    /// A message.
+    Message(Message),
+    /// A good part of a message that is not whole yet: a sign of life.
+    Part,
+    /// The end.
+    End,
 }
 
 /// Reads messages from a stream.
@@ -66,6 +54,8 @@ impl Pace {
 pub(crate) struct MessageReader {
     recv: RecvStream,
     permits: Permits,
+    /// What the times of the pace count from.
+    start: Instant,
     pace: Pace,
     head: [u8; HEADER_BYTES],
     /// How much of the header is there.
@@ -73,33 +63,26 @@ pub(crate) struct MessageReader {
     header: Option<Header>,
     body: Vec<u8>,
     permit: Option<OwnedSemaphorePermit>,
-    /// When the message that has begun must be there.
-    due: Option<Instant>,
 }
 
 impl MessageReader {
-    pub(crate) fn new(recv: RecvStream, permits: Permits, pace: Pace) -> Self {
+    pub(crate) fn new(recv: RecvStream, permits: Permits) -> Self {
         Self {
             recv,
             permits,
-            pace,
+            start: Instant::now(),
+            pace: Pace::new(),
             head: [0; HEADER_BYTES],
             filled: 0,
             header: None,
             body: Vec::new(),
             permit: None,
-            due: None,
         }
     }
 
     /// The stream, to stop it.
-    pub(crate) fn recv_mut(&mut self) -> &mut RecvStream {
+    pub(crate) const fn recv_mut(&mut self) -> &mut RecvStream {
         &mut self.recv
-    }
-
-    /// From the next message on.
-    pub(crate) fn set_pace(&mut self, pace: Pace) {
-        self.pace = pace;
     }
 
     /// Ends the stream in this direction, and tells the peer why.
@@ -108,39 +91,55 @@ impl MessageReader {
         let _ = self.recv.stop(VarInt::from_u32(reason.code().into()));
     }
 
-    /// The next message; `None` at the end of the stream. Messages that may be skipped are.
+    /// The next message; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub(crate) async fn next(&mut self) -> Result<Option<Message>, ReadMessageError> {
+        loop {
+            match self.step().await? {
+                Came::Message(message) => return Ok(Some(message)),
+                Came::Part => {}
+                Came::End => return Ok(None),
+            }
+        }
+    }
+
+    /// The next message, or a sign that one is on its way. Messages that may be skipped are.
     ///
     /// # Errors
     /// [`ReadMessageError`]: the stream is of no use after it.
-    pub(crate) async fn next(&mut self) -> Result<Option<Message>, ReadMessageError> {
+    pub(crate) async fn step(&mut self) -> Result<Came, ReadMessageError> {
         loop {
-            let Some(header) = self.header().await? else { return Ok(None) };
+            let Some(header) = self.header().await? else { return Ok(Came::End) };
             if header.length > LARGE_MESSAGE && self.permit.is_none() {
                 self.permit = self.permits.one().await;
                 // Waiting for a permit is not the peer's fault.
-                self.due = Some(Instant::now() + self.pace.allows(header.length));
+                self.pace.completed();
+                self.pace.received(self.start.elapsed(), 0);
             }
             while let Some(missing) = header.length.checked_sub(self.body.len()).filter(|missing| *missing > 0) {
-                self.read_body(header.length, missing).await?;
+                if self.read_body(header.length, missing).await? && self.body.len() < header.length {
+                    return Ok(Came::Part);
+                }
             }
             let body = std::mem::take(&mut self.body);
-            (self.filled, self.header, self.due) = (0, None, None);
+            (self.filled, self.header) = (0, None);
+            self.pace.completed();
             let message = Message::decode(header.kind, body);
             self.permit = None;
             if let Some(message) = message? {
-                return Ok(Some(message));
+                return Ok(Came::Message(message));
             }
         }
     }
 
     /// The header of the message that comes next.
     async fn header(&mut self) -> Result<Option<Header>, ReadMessageError> {
-        if self.header.is_some() {
-            return Ok(self.header);
-        }
         while self.filled < HEADER_BYTES {
+            let due = self.due();
             let rest = self.head.get_mut(self.filled..).unwrap_or_default();
-            let read = match self.due {
+            let read = match due {
                 // No message has begun: the stream may be quiet for as long as it likes.
                 None => self.recv.read(rest).await,
                 Some(due) => timeout_at(due, self.recv.read(rest)).await.map_err(|_| ReadMessageError::TooSlow)?,
@@ -150,17 +149,19 @@ impl MessageReader {
                 _ if self.filled == 0 => return Ok(None),
                 _ => return Err(ReadMessageError::CutShort),
             }
-            self.due.get_or_insert_with(|| Instant::now() + self.pace.grace);
+            self.pace.received(self.start.elapsed(), 1);
         }
-        let header = Header::decode(self.head)?;
-        self.due = Some(Instant::now() + self.pace.allows(header.length));
-        self.header = Some(header);
+        if self.header.is_none() {
+            self.header = Some(Header::decode(self.head)?);
+        }
         Ok(self.header)
     }
 
-    async fn read_body(&mut self, length: usize, missing: usize) -> Result<(), ReadMessageError> {
+    /// Reads some of the body. Returns whether it was enough to count as a sign of life.
+    async fn read_body(&mut self, length: usize, missing: usize) -> Result<bool, ReadMessageError> {
+        let due = self.due();
         let read = self.recv.read_chunk(missing.min(READ_CHUNK));
-        let read = match self.due {
+        let read = match due {
             Some(due) => timeout_at(due, read).await.map_err(|_| ReadMessageError::TooSlow)?,
             None => read.await,
         };
@@ -172,7 +173,11 @@ impl MessageReader {
             self.body.reserve_exact(capacity.saturating_sub(self.body.len()));
         }
         self.body.extend_from_slice(&chunk);
-        Ok(())
+        Ok(self.pace.received(self.start.elapsed(), chunk.len()))
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.pace.deadline().map(|due| self.start + due)
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{
     ended::Ended,
     endpoint,
-    framed::{MessageReader, Pace, Permits, write_message},
+    framed::{MessageReader, Permits, write_message},
     limits::Timing,
 };
 use crate::wire::{
@@ -48,29 +48,22 @@ pub(super) async fn greet(
         let seconds = timing.hello.as_secs_f32();
         Ended::Offence(format!("the peer did not say who it is within {seconds} s"))
     };
-    timeout(timing.hello, exchange(connection, role, me, timing, permits)).await.map_err(|_| silent())?
+    timeout(timing.hello, exchange(connection, role, me, permits)).await.map_err(|_| silent())?
 }
 
-async fn exchange(
-    connection: &Connection,
-    role: Role,
-    me: &Identity,
-    timing: &Timing,
-    permits: &Permits,
-) -> Result<Greeted, Ended> {
+async fn exchange(connection: &Connection, role: Role, me: &Identity, permits: &Permits) -> Result<Greeted, Ended> {
     let binding = binding(connection, role, me)?;
-    let pace = Pace { grace: timing.hello, ..Pace::default() };
     let (send, reader, hello) = match role {
         Role::Dialer => {
             let (mut send, recv) = connection.open_bi().await?;
-            let mut reader = MessageReader::new(recv, permits.clone(), pace);
+            let mut reader = MessageReader::new(recv, permits.clone());
             say(&mut send, role, me, &binding).await?;
             let hello = hear(&mut reader, role.other(), &binding).await?;
             (send, reader, hello)
         }
         Role::Acceptor => {
             let (mut send, recv) = connection.accept_bi().await?;
-            let mut reader = MessageReader::new(recv, permits.clone(), pace);
+            let mut reader = MessageReader::new(recv, permits.clone());
             let hello = hear(&mut reader, role.other(), &binding).await?;
             say(&mut send, role, me, &binding).await?;
             (send, reader, hello)

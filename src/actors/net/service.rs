@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::{
     NetError, NetworkConfig,
     book::Book,
-    connection::{Outcome, live},
+    connection::live,
     ended::Ended,
     endpoint,
     framed::Permits,
@@ -33,7 +33,7 @@ use crate::{
         supervise::{Cause, Decision, Died, Supervisor},
         watch::Kill,
     },
-    wire::{endpoint::PeerAddr, id::EndpointId, sync::Role},
+    wire::{endpoint::PeerAddr, sync::Role},
 };
 
 /// What the tasks of the network have in common. It outlives the endpoint.
@@ -88,6 +88,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Waits until the network is to stop.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Where nobody could say so any more, it is to stop as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 /// Keeps an endpoint running until the network is stopped, or the policy gives it up. The first one is there already.
 pub(super) async fn supervise(shared: Arc<Shared>, first: Endpoint) {
     let (mut supervisor, begun) = (Supervisor::new(), Instant::now());
@@ -106,7 +112,6 @@ pub(super) async fn supervise(shared: Arc<Shared>, first: Endpoint) {
             }
         };
         shared.close().await;
-        shared.book.nobody_calls();
         if *stop.borrow() {
             return;
         }
@@ -134,7 +139,7 @@ async fn run(shared: Arc<Shared>, endpoint: Endpoint) {
     let mut stop = shared.stop.subscribe();
     let mut changed = shared.book.watch();
     loop {
-        let (due, next) = shared.book.due(Instant::now());
+        let (due, next) = shared.book.due();
         for peer in due {
             connections.spawn(call(Arc::clone(&shared), endpoint.clone(), peer));
         }
@@ -187,32 +192,13 @@ fn answer(shared: &Arc<Shared>, incoming: Incoming, connections: &mut JoinSet<()
     });
 }
 
-/// A call, until the connection that comes of it is over: its drop tells the book.
-struct Call {
-    shared: Arc<Shared>,
-    endpoint: EndpointId,
-    outcome: Outcome,
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        let random = getrandom::u64().unwrap_or(0);
-        self.shared.book.called(self.endpoint, &self.outcome.ended, self.outcome.admitted, random);
-    }
-}
-
 /// Calls a peer and lives through the connection.
 async fn call(shared: Arc<Shared>, endpoint: Endpoint, peer: PeerAddr) {
-    let ended = Ended::Failed("the task of the connection died".to_owned());
-    let mut call =
-        Call { shared: Arc::clone(&shared), endpoint: peer.endpoint, outcome: Outcome { ended, admitted: false } };
-    call.outcome = match connect(&shared, &endpoint, &peer).await {
-        Ok(connection) => live(&shared, connection, Role::Dialer).await,
-        Err(ended) => {
-            shared.book.note(peer.endpoint, None, &ended);
-            Outcome { ended, admitted: false }
-        }
-    };
+    let mut call = shared.book.calling(peer);
+    match connect(&shared, &endpoint, &call.peer).await {
+        Ok(connection) => call.has_led_to_one = live(&shared, connection, Role::Dialer).await,
+        Err(ended) => shared.book.note(call.peer.endpoint, None, &ended),
+    }
 }
 
 async fn connect(shared: &Shared, endpoint: &Endpoint, peer: &PeerAddr) -> Result<iroh::endpoint::Connection, Ended> {
@@ -230,10 +216,4 @@ async fn connect(shared: &Shared, endpoint: &Endpoint, peer: &PeerAddr) -> Resul
         }
         () = stopped(&mut stop) => Err(Ended::Stopping),
     }
-}
-
-/// Waits until the node stops.
-pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _ = stop.wait_for(|stop| *stop).await.map(drop);
 }

@@ -133,10 +133,10 @@ fn a_named_owned_subject_is_shared_with_its_first_ticket_only() {
 
 #[test]
 fn a_ticket_says_where_the_network_is_reached() {
-    let node = Node::ephemeral().unwrap();
-    let mut addr = PeerAddr::new(node.engine().endpoint_id().unwrap());
-    addr.addrs.push("192.0.2.1:4433".parse().unwrap());
-    node.engine().set_own_addr(Some(addr.clone()));
+    let network = crate::NetworkConfig::new().listen("127.0.0.1:0".parse().unwrap());
+    let node = Node::builder().network(network).ephemeral().unwrap();
+    let addr = node.peer_addr().unwrap();
+    assert_eq!(addr.addrs, node.listen_addrs());
     assert_eq!(node.subject("tags").ticket().unwrap().peers(), [addr]);
 }
 

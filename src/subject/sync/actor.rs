@@ -46,13 +46,6 @@ impl Message for Offer {
     type Result = ();
 }
 
-/// What somebody may do here has changed.
-pub(crate) struct RightsChanged;
-
-impl Message for RightsChanged {
-    type Result = ();
-}
-
 /// A stream to a peer that shares the subject.
 struct Arrived(SubjectStream);
 
@@ -78,7 +71,7 @@ pub(crate) struct SyncActor {
     source: Source,
     net: NetHandle,
     hub: Arc<Hub>,
-    sessions: HashMap<u64, (PeerInfo, AbortHandle)>,
+    sessions: HashMap<u64, AbortHandle>,
     /// Peers that were not served, and of whom that was told.
     refused: HashSet<EndpointId>,
     /// The secrets under which the subject was offered.
@@ -149,7 +142,7 @@ impl SyncActor {
     }
 
     fn end_sessions(&mut self) {
-        for (_, (_, session)) in self.sessions.drain() {
+        for (_, session) in self.sessions.drain() {
             session.abort();
         }
         self.hub.clear();
@@ -157,7 +150,7 @@ impl SyncActor {
 
     /// Whether this peer is served. Where it is not, that is told, once for each peer.
     fn serves(&mut self, peer: &PeerInfo) -> bool {
-        if self.source.log.members().is_none_or(|members| members.may_read(peer.writer)) {
+        if self.source.log.may_read(peer.writer) {
             return true;
         }
         if self.refused.len() >= MOST_REFUSED {
@@ -209,23 +202,6 @@ impl Handler<Offer> for SyncActor {
     }
 }
 
-impl Handler<RightsChanged> for SyncActor {
-    type Result = ();
-
-    fn handle(&mut self, _: RightsChanged, _: &mut Self::Context) {
-        let peers: Vec<(u64, PeerInfo)> = self.sessions.iter().map(|(id, (peer, _))| (*id, peer.clone())).collect();
-        for (id, peer) in peers {
-            if !self.serves(&peer)
-                && let Some((_, session)) = self.sessions.remove(&id)
-            {
-                // The peer asks for another stream, and is told why it gets none.
-                session.abort();
-                self.hub.leave(id);
-            }
-        }
-    }
-}
-
 impl Handler<Arrived> for SyncActor {
     type Result = ();
 
@@ -236,7 +212,6 @@ impl Handler<Arrived> for SyncActor {
             stream.reset(ByeReason::Refused);
             return;
         }
-        let peer_info = peer.clone();
         let (id, told) = self.hub.join(peer.clone());
         let driver = Driver {
             source: self.source.clone(),
@@ -254,7 +229,7 @@ impl Handler<Arrived> for SyncActor {
                 actor.do_send(Over { id, peer, ending, lasted: begun.elapsed() });
             }
         });
-        self.sessions.insert(id, (peer_info, session.abort_handle()));
+        self.sessions.insert(id, session.abort_handle());
     }
 }
 
@@ -281,6 +256,7 @@ impl Handler<Over> for SyncActor {
                     self.tell(&Notice::NotServed { endpoint: peer.endpoint, writer: peer.writer });
                 }
             }
+            Ending::Refused => drop(self.serves(&peer)),
             // The peer says when there is to be another one, or its connection is gone.
             Ending::Over => {}
         }

@@ -1,4 +1,6 @@
-//! Two or more nodes on real sockets of this machine.
+//! Nodes on real sockets of this machine: two that mean well, and one that meets somebody who does not.
 
+mod hostile;
 mod nodes;
 mod pairs;
+mod raw;

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// fill memory, 6 MiB each.
 pub const MAX_STORING: usize = 2;
 
-/// Most authors of a version vector: 2.6 MB of what a peer makes us keep. A subject with more writers than that needs another way
+/// Most authors of a version vector: 3.7 MB of what a peer makes us keep. A subject with more writers than that needs another way
 /// to compare.
 pub const MAX_AUTHORS: usize = 65_536;
 

@@ -94,13 +94,14 @@ impl Session {
         if last.zip(bounds).is_some_and(|(last, (first, _))| first <= last) {
             return Err(Offence::VectorOrder);
         }
+        // An empty part that another follows would be one of endlessly many.
+        let partly = bounds.map(|(_, last)| Asked::Partly { last, authors });
+        let asked = if more { partly.ok_or(Offence::VectorOrder)? } else { Asked::Whole };
         out.push(Output::PeerHas { entries, first: last.is_none() });
-        if more {
-            let (_, last) = bounds.ok_or(Offence::VectorOrder)?;
-            self.sending.asked = Asked::Partly { last, authors };
-        } else {
-            self.sending.asked = Asked::Whole;
-            self.sending.is_known = true;
+        self.sending.asked = asked;
+        // Between the parts what the peer has is known in part only: what is read then would be sent again.
+        self.sending.is_known = !more;
+        if !more {
             self.sending.push = push;
             self.sending.read(out);
         }

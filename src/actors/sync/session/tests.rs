@@ -1,16 +1,15 @@
-//! One promise each: first of one machine, then of two in virtual time.
+//! What one machine promises, one promise each. `pair` has two and more, in virtual time.
+
+mod pair;
 
 use std::time::Duration;
 
 use super::{limits::*, *};
 use crate::{
-    actors::sync::simulation::{
-        log::{Lengths, Log, author, evidence},
-        world::{FINE, World},
-    },
+    actors::sync::simulation::log::{Lengths, Log, author, evidence},
     wire::{
         id::XaeroID,
-        sync::{Bye, ByeReason, Events, Kind, Message, Summary, SyncError, Vector},
+        sync::{Bye, ByeReason, Events, Kind, Message, Summary, SyncError, Vector, VectorEntry},
     },
 };
 
@@ -27,8 +26,12 @@ fn chunk() -> Events {
     log.read(&mut Lengths::new(), &mut 0, 1).unwrap()
 }
 
+fn entry(author: XaeroID) -> VectorEntry {
+    VectorEntry::new(author, 1, &[7; 32])
+}
+
 fn vector(entries: &[u8], more: bool, push: bool) -> Message {
-    Message::Vector(Vector { entries: entries.iter().map(|number| (author(*number), 1)).collect(), more, push })
+    Message::Vector(Vector { entries: entries.iter().map(|number| entry(author(*number))).collect(), more, push })
 }
 
 fn done(new: u64) -> Input {
@@ -138,15 +141,25 @@ fn while_two_chunks_are_being_stored_no_further_one_is_read() {
 #[test]
 fn a_vector_is_answered_chunk_by_chunk_also_while_we_download_ourselves() {
     let mut alone = Alone::downloading();
-    let has = |number| Output::PeerHas(vec![(author(number), 1)]);
-    assert_eq!(alone.hear(vector(&[1], true, false)), [has(1)]);
-    assert_eq!(alone.hear(vector(&[2], false, false)), [has(2), Output::Read]);
+    let has = |number, first| Output::PeerHas { entries: vec![entry(author(number))], first };
+    assert_eq!(alone.hear(vector(&[1], true, false)), [has(1, true)]);
+    assert_eq!(alone.hear(vector(&[2], false, false)), [has(2, false), Output::Read]);
     let out = alone.give(Input::Read(ReadOutcome::Chunk(chunk())));
     assert_eq!(out, [Output::Send(Message::Events(chunk())), Output::Read]);
     assert_eq!(alone.give(Input::Grown { cuts_changed: false }), [], "one read at a time");
     let out = alone.give(Input::Read(ReadOutcome::End(summary(7, 8))));
     assert_eq!(out, [Output::Send(Message::CaughtUp { root: [7; 32], events: 8 })]);
     assert_eq!(alone.session.status(), Status::Downloading);
+}
+
+#[test]
+fn between_the_parts_of_a_vector_nothing_is_pushed() {
+    let mut alone = Alone::new(summary(1, 5), summary(1, 5));
+    alone.hear(Message::Push(true));
+    alone.give(Input::Read(ReadOutcome::End(summary(1, 5))));
+    alone.hear(vector(&[1], true, true));
+    assert_eq!(alone.give(Input::Grown { cuts_changed: false }), []);
+    assert_eq!(alone.hear(vector(&[2], false, true)).last(), Some(&Output::Read));
 }
 
 #[test]
@@ -366,7 +379,7 @@ fn a_vector_out_of_order_too_long_or_before_its_time_is_an_offence() {
             bytes[..4].copy_from_slice(&number.to_be_bytes());
             XaeroID::from(bytes)
         };
-        let entries = (from..from + authors).map(|number| (author(number), 1)).collect();
+        let entries = (from..from + authors).map(|number| entry(author(number))).collect();
         Message::Vector(Vector { entries, more, push: false })
     };
     let most = u32::try_from(MAX_AUTHORS).unwrap();
@@ -402,74 +415,4 @@ fn the_turn_goes_back_whatever_the_end() {
         assert_eq!(alone.wake, None);
         assert!(!alone.session.wants_input());
     }
-}
-
-/// Two nodes, of which each has written this much, not connected yet.
-fn pair(events: [u64; 2]) -> World {
-    let mut world = World::new(5, 2);
-    for (node, events) in events.into_iter().enumerate() {
-        for event in 0..events {
-            world.publish(node, u8::try_from(node as u64 * 8 + event % 7).unwrap());
-        }
-    }
-    world
-}
-
-#[test]
-fn two_that_have_the_same_exchange_two_summaries_and_no_vector() {
-    let mut world = pair([0, 0]);
-    world.link(0, 1, FINE);
-    world.run_until(Duration::from_secs(3_600));
-    let count = |kind| world.traffic.count(kind);
-    assert_eq!((count(Kind::SUMMARY), count(Kind::VECTOR), count(Kind::EVENTS)), (2, 0, 0));
-    assert_eq!(count(Kind::PUSH), 2, "by the wish of the coordinators");
-}
-
-#[test]
-fn both_download_at_once_and_each_event_travels_once() {
-    let mut world = pair([300, 200]);
-    world.link(0, 1, FINE);
-    assert!(world.run_to_convergence(Duration::from_secs(10)));
-    assert_eq!((world.traffic.new, world.traffic.duplicates), (500, 0));
-    world.run_until(Duration::from_secs(60));
-    for node in 0..2 {
-        assert_eq!(world.end((0, node)).unwrap().session.status(), Status::Current);
-    }
-}
-
-#[test]
-fn a_break_at_any_message_loses_nothing_and_repeats_no_more_than_was_being_stored() {
-    let mut is_reached = true;
-    for cut in 0.. {
-        let mut world = pair([200, 150]);
-        world.cut_after = Some(cut);
-        world.link(0, 1, FINE);
-        assert!(world.run_to_convergence(Duration::from_secs(30)), "cut after {cut}");
-        assert_eq!(world.traffic.new, 350, "cut after {cut}");
-        let on_its_way = 2 * MAX_STORING as u64 * 48;
-        assert!(world.traffic.duplicates <= on_its_way, "cut after {cut}: {}", world.traffic.duplicates);
-        world.run_until(world.now + Duration::from_secs(60));
-        let was_cut = world.cut_after.is_none();
-        if !was_cut {
-            is_reached = cut > 20;
-            break;
-        }
-    }
-    assert!(is_reached);
-}
-
-#[test]
-fn of_two_peers_with_the_same_only_one_sends_it() {
-    let mut world = World::new(5, 3);
-    for _ in 0..500 {
-        world.publish(1, 1);
-    }
-    world.link(1, 2, FINE);
-    assert!(world.run_until_equal(&[1, 2]));
-    let before = world.traffic.clone();
-    world.link(0, 1, FINE);
-    world.link(0, 2, FINE);
-    assert!(world.run_to_convergence(Duration::from_secs(10)));
-    assert_eq!(world.traffic.new - before.new, 500);
-    assert_eq!(world.traffic.duplicates, before.duplicates);
 }

@@ -48,6 +48,12 @@ impl End {
         assert!(self.outbox.len() <= MAX_WAITING, "memory is bounded: {:?}", self.outbox);
     }
 
+    /// What was known of the peer is out of date.
+    pub(crate) fn forget(&mut self) {
+        self.known.clear();
+        self.from = 0;
+    }
+
     pub(crate) fn peer_has(&mut self, entries: impl IntoIterator<Item = (XaeroID, u64)>) {
         for (author, length) in entries {
             let known = self.known.entry(author).or_insert(0);

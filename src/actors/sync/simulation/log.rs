@@ -9,7 +9,7 @@ use crate::wire::{
     key::{KeyError, SIGNATURE_BYTES},
     mmr::Hash,
     sign::Signer,
-    sync::{Events, EventsBuilder, Fork, LogProof, Summary},
+    sync::{Events, EventsBuilder, Fork, LogProof, Summary, VectorEntry},
     test_log::{TestLog, public_key},
 };
 
@@ -80,6 +80,11 @@ impl Log {
         self.chains.insert(author, chain);
         self.order.push((author, seq, chain));
         self.root.set(None);
+    }
+
+    pub(crate) fn vector(&self) -> Vec<VectorEntry> {
+        let root = |author| self.chains.get(author).unwrap_or(&[0; 32]);
+        self.lengths.iter().map(|(author, length)| VectorEntry::new(*author, *length, root(author))).collect()
     }
 
     pub(crate) fn summary(&self) -> Summary {

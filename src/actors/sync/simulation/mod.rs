@@ -7,12 +7,14 @@
 //!
 //! - `log`: what a node has.
 //! - `end`: one end of a link.
-//! - `world`: time, links, disks.
+//! - `world`: time, links, and what happens to them.
+//! - `shell`: what carries out what the sessions ask for.
 //! - `random`: chance.
 
 pub(crate) mod end;
 pub(crate) mod log;
 pub(crate) mod random;
+mod shell;
 pub(crate) mod world;
 
 use std::time::Duration;

@@ -18,8 +18,11 @@ fn any_message() -> impl Strategy<Value = Message> {
             Message::Bye(Bye { reason: ByeReason::from_code(code), text: shortened(&text) })
         }),
         any::<[u8; 16]>().prop_map(|tag| Message::Open(Tag::from_bytes(tag))),
-        (any::<Hash>(), any::<u64>(), any::<Hash>())
-            .prop_map(|(root, events, cuts)| Message::Summary(Summary { root, events, cuts })),
+        (any::<Hash>(), any::<u64>(), any::<Hash>()).prop_map(|(root, events, cuts)| Message::Summary(Summary {
+            root,
+            events,
+            cuts
+        })),
         any_vector().prop_map(Message::Vector),
         (any::<Hash>(), any::<u64>()).prop_map(|(root, events)| Message::CaughtUp { root, events }),
         any::<bool>().prop_map(Message::Push),
