@@ -22,7 +22,7 @@ use xaeroflux::{
         key_file,
         proof::EventProof,
         sign::SecretIdentity,
-        sync::{Events, Hello, Role},
+        sync::{self, Events, Hello},
     },
 };
 
@@ -158,7 +158,7 @@ fn messages_between_peers() {
 fn hellos_between_peers() {
     run("sync_hello", checks::sync_hello::check);
     for (name, bytes) in seeds("sync_hello") {
-        let verify = |hello: Hello| hello.verify(Role::Dialer, &checks::sync_hello::BINDING);
+        let verify = |hello: Hello| hello.verify(sync::Role::Dialer, &checks::sync_hello::BINDING);
         let holds = Hello::decode(&bytes).and_then(verify);
         assert_eq!(holds.is_ok(), name.starts_with("good"), "{name}: {holds:?}");
     }
