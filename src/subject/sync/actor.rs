@@ -23,8 +23,8 @@ use crate::{
         net::{NetHandle, PeerInfo, SubjectStream},
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
-    subject::{core::Core, notice::Notice},
-    wire::{id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
+    subject::{core::Core, error::Error, notice::Notice},
+    wire::{endpoint::PeerAddr, id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
 };
 
 /// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
@@ -38,6 +38,10 @@ const MOST_REFUSED: usize = 1_024;
 
 /// A session that lasted so long was no failure in a row with the one before.
 const LASTING: Duration = Duration::from_secs(60);
+
+/// A session that has lasted so long is with a peer that keeps the rules, and where that was seen is remembered. Long
+/// enough for one that does not to show itself.
+const ESTABLISHED: Duration = Duration::from_secs(2);
 
 /// Offer the subject under the secrets that it has now.
 pub(crate) struct Offer;
@@ -57,6 +61,13 @@ impl Message for RightsChanged {
 struct Arrived(SubjectStream);
 
 impl Message for Arrived {
+    type Result = ();
+}
+
+/// A session is [`ESTABLISHED`], if it still goes on.
+struct Established(u64);
+
+impl Message for Established {
     type Result = ();
 }
 
@@ -255,6 +266,39 @@ impl Handler<Arrived> for SyncActor {
             }
         });
         self.sessions.insert(id, (peer_info, session.abort_handle()));
+        ctx.notify_later(Established(id), ESTABLISHED);
+    }
+}
+
+impl Handler<Established> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, Established(id): Established, _: &mut Self::Context) {
+        if let Some((peer, _)) = self.sessions.get(&id)
+            && let Some(addr) = peer.addr
+        {
+            let seen = PeerAddr { addrs: vec![addr], ..PeerAddr::new(peer.endpoint) }.normalized();
+            let (source, net) = (self.source.clone(), self.net.clone());
+            // It waits for the disk.
+            self.net.runtime().spawn_blocking(move || remember(&source, &net, seen));
+        }
+    }
+}
+
+/// Remembers where a peer was seen, and calls it there from now on when it is gone: a ticket has taken one side to the
+/// other, but it is either that may come back under another address.
+fn remember(source: &Source, net: &NetHandle, seen: PeerAddr) {
+    let Some(engine) = source.engine.upgrade() else { return };
+    let remembered = engine.share(source.log.id).map_err(Error::from).and_then(|share| {
+        let mut known = share.iter().flat_map(|share| &share.peers).filter(|known| known.endpoint == seen.endpoint);
+        if known.any(|known| seen.addrs.iter().all(|addr| known.addrs.contains(addr))) {
+            return Ok(());
+        }
+        net.add_peer(seen.clone())?;
+        engine.remember_peers(source.log.id, &[seen])
+    });
+    if let Err(error) = remembered {
+        tracing::warn!(%error, subject = source.log.name, "where a peer was seen is not remembered");
     }
 }
 
