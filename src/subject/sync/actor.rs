@@ -316,6 +316,8 @@ impl Handler<Over> for SyncActor {
                 self.tell(&Notice::PeerCutOff { endpoint, writer, what: what.clone() });
                 self.net.report_offence(peer.endpoint, what);
             }
+            // The node is stopping, and nothing is wrong.
+            Ending::Failed(_) if self.core.upgrade().is_none_or(|core| core.data.is_closed()) => {}
             Ending::Failed(reason) => {
                 tracing::warn!(%reason, peer = %peer.endpoint, subject = self.source.log.name, "a session with a peer failed");
                 self.offer_later(ctx);
