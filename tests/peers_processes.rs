@@ -228,6 +228,8 @@ fn a_directory_restored_in_place_that_published_too_early_heals() {
         let explained = &machine.ok(&format!("explain s {alice} 2"), "")[0];
         assert_eq!((&explained["is"], &explained["last_valid"]), (&json!("superseded"), &json!(1)), "{explained}");
     }
+    // Nobody has a key to publish the other branch again with. It counts no more, but can be read where it is.
+    assert!(peer.payloads("s").contains(&"after the backup".to_owned()));
     restored.ok("publish s --as alice", "as before\n");
     until_same(&[&restored, &peer], "s", 3);
     assert_eq!(peer.set("s"), json!(["as before", "backed up", "too early"]));
