@@ -73,7 +73,6 @@ async fn talk(
     let peer = PeerInfo {
         endpoint,
         writer: hello.writer(),
-        key: hello.key().clone(),
         role,
         addr: endpoint::remote_addr(connection),
         post_quantum: endpoint::post_quantum(connection),

@@ -197,6 +197,7 @@ impl NetHandle {
     }
 
     /// Tells when something of [`peers`](Self::peers) may have changed: a connection came or went, a call failed.
+    #[cfg(test)]
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.shared.book.watch()
     }
