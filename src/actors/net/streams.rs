@@ -16,7 +16,6 @@ use tokio::sync::{Notify, mpsc};
 use super::framed::MessageReader;
 use crate::wire::{
     id::{EndpointId, SubjectId, XaeroID},
-    key::PublicKey,
     sync::{ByeReason, Role, Tag},
 };
 
@@ -27,8 +26,6 @@ pub(crate) struct PeerInfo {
     pub(crate) endpoint: EndpointId,
     /// The peer's writer.
     pub(crate) writer: XaeroID,
-    /// The writer's key.
-    pub(crate) key: PublicKey,
     /// Which side of the connection this node is.
     pub(crate) role: Role,
     /// Where the peer is, if it is reached directly.
