@@ -5,6 +5,10 @@
 
 #[path = "../fuzz/checks/mod.rs"]
 mod checks;
+#[path = "support/sync_seeds.rs"]
+mod sync_seeds;
+#[path = "hostile_kit/writer.rs"]
+mod writer;
 
 use std::{fs, net::SocketAddr, path::PathBuf};
 
@@ -18,6 +22,7 @@ use xaeroflux::{
         key_file,
         proof::EventProof,
         sign::SecretIdentity,
+        sync::{self, Events, Hello},
     },
 };
 
@@ -25,7 +30,12 @@ use xaeroflux::{
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let dir = root().join("fuzz/corpus").join(target);
     if std::env::var_os("XAEROFLUX_WRITE_FIXTURES").is_some() && !dir.exists() {
-        write_seeds(target, &dir);
+        match target {
+            "sync_message" => sync_seeds::messages(&dir),
+            "sync_hello" => sync_seeds::hellos(&dir),
+            "sync_events" => sync_seeds::events(&dir, &root().join("tests/fixtures/sync/logs.xchk")),
+            _ => write_seeds(target, &dir),
+        }
     }
     let mut seeds: Vec<(String, Vec<u8>)> = fs::read_dir(&dir)
         .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
@@ -132,6 +142,36 @@ fn exports() {
     for (name, bytes) in seeds("export") {
         let read = checks::export::read(&bytes);
         assert_eq!(read.is_ok(), name.starts_with("good"), "{name}: {read:?}");
+    }
+}
+
+#[test]
+fn messages_between_peers() {
+    run("sync_message", checks::sync_message::check);
+    for (name, bytes) in seeds("sync_message") {
+        let read = checks::sync_message::read(&bytes);
+        assert_eq!(read.is_some(), name.starts_with("good"), "{name}: {read:?}");
+    }
+}
+
+#[test]
+fn hellos_between_peers() {
+    run("sync_hello", checks::sync_hello::check);
+    for (name, bytes) in seeds("sync_hello") {
+        let verify = |hello: Hello| hello.verify(sync::Role::Dialer, &checks::sync_hello::BINDING);
+        let holds = Hello::decode(&bytes).and_then(verify);
+        assert_eq!(holds.is_ok(), name.starts_with("good"), "{name}: {holds:?}");
+    }
+}
+
+#[test]
+fn events_between_peers() {
+    run("sync_events", checks::sync_events::check);
+    for (name, bytes) in seeds("sync_events") {
+        let read = |has_all| Events::decode(bytes.clone()).and_then(|chunk| checks::sync_events::read(&chunk, has_all));
+        assert_eq!(read(true).is_ok(), name.starts_with("good"), "{name}: {:?}", read(true));
+        // Keys come with the beginning of a log only, and so does all that there is to go on.
+        assert_eq!(read(false).is_ok(), name.starts_with("good_beginning") || name == "good.bin", "{name}");
     }
 }
 

@@ -1,10 +1,11 @@
 //! Owned subjects: who was granted a role writes, nobody else does, and all nodes agree on what counts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xaeroflux::{
-    Denial, Dot, Error, EventType, ExportOptions, Fold, Handle, IngestOutcome, IngestRefusal, Node, Notice, Operator,
-    PublishError, Reduce, RightsError, Role, Subject, SubjectTicket, VerifyOptions, XaeroEvent, XaeroID,
+    Denial, Dot, Error, EventType, ExportOptions, Fold, Handle, IngestOutcome, IngestRefusal, NetworkConfig, Node,
+    Notice, Operator, PublishError, Reduce, RightsError, Role, Subject, SubjectTicket, VerifyOptions, XaeroEvent,
+    XaeroID,
     event::CRDT_SET_ADD,
     wire::{
         clock::Clock,
@@ -361,4 +362,46 @@ fn an_owned_subject_travels_in_a_bundle_with_its_rights() {
     let third = Node::ephemeral().unwrap();
     third.create_owned("board").unwrap();
     assert!(third.import(bundle.as_slice(), |_| {}).is_err());
+}
+
+/// A node on the network.
+fn on_network() -> Node {
+    Node::builder().network(NetworkConfig::new().listen(([127, 0, 0, 1], 0).into())).ephemeral().unwrap()
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn peers_hear_of_grants_and_revocations_and_who_was_revoked_is_not_served() {
+    let node = on_network();
+    let board = node.create_owned("board").unwrap();
+    let here = Place { _handle: board.run().unwrap(), board, node };
+    let joined = || {
+        let node = on_network();
+        let board = node.join(&here.board.ticket().unwrap()).unwrap();
+        Place { _handle: board.run().unwrap(), board, node }
+    };
+    let (there, reader) = (joined(), joined());
+    let writer = there.own();
+    here.board.grant(writer, Role::Writer).unwrap();
+    until("the grant arrives", || there.board.role_of(writer).unwrap() == Some(Role::Writer));
+    there.say("one").unwrap();
+    until("what it admits arrives", || here.set() == ["one"] && reader.set() == ["one"]);
+    here.board.revoke(writer).unwrap();
+    until("the revocation arrives", || there.board.role_of(writer).unwrap().is_none());
+    assert!(matches!(there.say("two"), Err(PublishError::NoRight { denial: Denial::Revoked(2), .. })));
+    // The sessions end with the run, and there are no new ones.
+    let Place { node, board, _handle } = there;
+    drop(_handle);
+    let _handle = board.run().unwrap();
+    here.say("three").unwrap();
+    until("the others go on", || reader.set() == ["one", "three"]);
+    assert_eq!(resolved(&board), ["one"]);
+    drop(node);
 }

@@ -106,16 +106,17 @@ fn a_rotated_secret_is_another_one_and_stays_after_a_restart() {
 #[test]
 fn an_owned_subject_goes_by_its_alias_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let ticket = owned(7, "board");
-    {
+    let ticket = {
         let node = node(dir.path());
-        let board = node.join(&ticket).unwrap();
+        let board = node.create_owned("board").unwrap();
+        let ticket = board.ticket().unwrap();
         assert_eq!((board.id(), board.name()), (ticket.subject(), "board"));
         publish(&board);
-    }
+        ticket
+    };
     let node = node(dir.path());
     let board = node.subject("board");
-    assert_eq!((board.id(), board.count().unwrap()), (ticket.subject(), 1));
+    assert_eq!((board.id(), board.count().unwrap()), (ticket.subject(), 2));
     assert_eq!(board.ticket().unwrap().secret(), ticket.secret());
     assert_eq!(board.ticket().unwrap().kind(), SubjectKind::Owned);
     let report = xaeroflux::verify(dir.path(), &xaeroflux::VerifyOptions::default(), &mut |_| {}).unwrap();
@@ -162,15 +163,17 @@ fn an_owned_subject_takes_a_name_of_ones_own_once() {
 #[test]
 fn a_node_lists_what_has_events_and_what_is_shared() {
     let dir = tempfile::tempdir().unwrap();
-    {
+    let board = {
         let node = node(dir.path());
         publish(&node.subject("alone"));
         publish(&node.subject("both"));
         node.subject("both").ticket().unwrap();
         node.subject("empty").ticket().unwrap();
-        publish(&node.join(&owned(7, "board")).unwrap());
+        let board = node.create_owned("board").unwrap();
+        board.ticket().unwrap();
         drop(node.subject("in memory"));
-    }
+        board.id()
+    };
     let subjects = node(dir.path()).subjects().unwrap();
     let seen: Vec<_> = subjects.iter().map(|info| (info.name.as_str(), info.kind, info.is_shared)).collect();
     assert_eq!(
@@ -182,7 +185,7 @@ fn a_node_lists_what_has_events_and_what_is_shared() {
             ("empty", SubjectKind::Open, true),
         ]
     );
-    assert_eq!(subjects[1].id, SubjectId::from([7; 32]));
+    assert_eq!(subjects[1].id, board);
 }
 
 #[test]

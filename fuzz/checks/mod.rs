@@ -14,6 +14,9 @@ pub mod key_file;
 pub mod public_key;
 pub mod segment;
 pub mod signed_head;
+pub mod sync_events;
+pub mod sync_hello;
+pub mod sync_message;
 pub mod ticket;
 
 use xaeroflux::wire::key::PublicKey;

@@ -66,6 +66,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Print the state of a subject, resolved by the rules of a CRDT
     State(StateArgs),
+    /// Print one hash over all that counts of a subject: where two nodes print the same, they have the same
+    Root(RootArgs),
     /// Write the proof that an event is in its author's signed log to standard output
     Prove(ProveArgs),
     /// Say what became of an event: in the log, waiting and for what, refused and why, or superseded
@@ -104,6 +106,7 @@ impl Command {
             | Self::Publish(_)
             | Self::Replay(_)
             | Self::State(_)
+            | Self::Root(_)
             | Self::Prove(_)
             | Self::Explain(_)
             | Self::Ticket(_)
@@ -294,6 +297,13 @@ pub struct StateArgs {
     /// The state as it was: from the events before this millisecond since the Unix epoch, by their clocks
     #[arg(long, value_name = "MS")]
     pub at: Option<u64>,
+}
+
+/// Arguments of `root`.
+#[derive(Debug, Args)]
+pub struct RootArgs {
+    /// The subject's name
+    pub subject: String,
 }
 
 /// Arguments of `verify`.

@@ -16,12 +16,15 @@ struct Line<'a> {
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<&'a str>,
+    /// Whose work it continues: of the directory that this one was copied from, or of a log that forked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    succeeds: Option<String>,
 }
 
 /// Makes what is to be made, then prints what is to be printed; without either, lists what is there.
 pub fn run(node: &Node, args: &IdArgs, output: &mut Output) -> Result<Exit, Failure> {
     if let Some(name) = &args.new {
-        print(output, name, node.create_identity(name)?)?;
+        print(node, output, name, node.create_identity(name)?)?;
     }
     if let Some(name) = &args.export_public {
         let key = node.public_key(name).map_err(|error| unknown(name, error))?;
@@ -29,14 +32,14 @@ pub fn run(node: &Node, args: &IdArgs, output: &mut Output) -> Result<Exit, Fail
         // The text form is a file format of its own, so it is printed as it is wherever it goes, unless JSON is asked for.
         if output.was_json_asked_for() {
             let id = key.id().to_string();
-            output.json(&Line { name, id, public_key: Some(text.trim_end()) })?;
+            output.json(&Line { name, id, public_key: Some(text.trim_end()), succeeds: succeeds(node, key.id()) })?;
         } else {
             output.text(text.trim_end())?;
         }
     }
     if args.new.is_none() && args.export_public.is_none() {
         for (name, id) in node.identities() {
-            print(output, &name, id)?;
+            print(node, output, &name, id)?;
         }
     }
     Ok(Exit::Done)
@@ -72,8 +75,15 @@ fn unknown(name: &str, error: Error) -> Failure {
     }
 }
 
-fn print(output: &mut Output, name: &str, id: XaeroID) -> Result<(), Failure> {
-    let id = id.to_string();
-    let text = format!("{id}  {name}");
-    Ok(output.line(&Line { name, id, public_key: None }, text)?)
+fn succeeds(node: &Node, id: XaeroID) -> Option<String> {
+    node.predecessor(id).map(|succession| succession.old.to_string())
+}
+
+fn print(node: &Node, output: &mut Output, name: &str, id: XaeroID) -> Result<(), Failure> {
+    let (id, succeeds) = (id.to_string(), succeeds(node, id));
+    let text = match &succeeds {
+        Some(old) => format!("{id}  {name}, after {old}"),
+        None => format!("{id}  {name}"),
+    };
+    Ok(output.line(&Line { name, id, public_key: None, succeeds }, text)?)
 }

@@ -10,7 +10,7 @@
 //!   node while that has the data directory. [`console`] are the streams that it has in either.
 //! * [`output`] is standard output, [`text`] how payloads are shown on it, [`log`] and [`signals`] the rest of the outside
 //!   world.
-//! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`prove`], [`explain`],
+//! * [`id`], [`publish`] (with [`input`], its lines), [`replay`] (with [`follow`]), [`state`], [`root`], [`prove`], [`explain`],
 //!   [`export`], [`import`] (with [`progress`], their bar), [`members`] (four of them), [`verify`], [`share`], [`peers`], [`serve`] (with [`peer`]) and [`demo`] are
 //!   the subcommands.
 
@@ -35,6 +35,7 @@ mod progress;
 mod prove;
 mod publish;
 mod replay;
+mod root;
 mod serve;
 mod share;
 mod signals;
@@ -96,6 +97,7 @@ fn execute(global: &Global, place: &Place<'_>, command: Command, streams: &mut S
         Command::Publish(args) => publish::run(place, args, streams),
         Command::Replay(args) => replay::run(place, &args, streams),
         Command::State(args) => state::run(place, &args, &mut streams.output),
+        Command::Root(args) => root::run(place, &args, &mut streams.output),
         Command::Prove(args) => prove::prove(place, &args, &mut streams.output),
         Command::Explain(args) => explain::run(place, &args, &mut streams.output),
         Command::Ticket(args) => share::ticket(place, &args, &mut streams.output),

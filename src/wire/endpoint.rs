@@ -60,6 +60,13 @@ impl PeerAddr {
         Self { endpoint: self.endpoint, addrs, relay }
     }
 
+    /// What is known of the same endpoint here and there, what is said there first.
+    #[must_use]
+    pub(crate) fn joined(self, other: Self) -> Self {
+        let addrs = other.addrs.into_iter().chain(self.addrs).collect();
+        Self { endpoint: self.endpoint, addrs, relay: other.relay.or(self.relay) }.normalized()
+    }
+
     /// Appends the bytes of an address in its one form.
     pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
         let relay = self.relay.as_deref().unwrap_or_default();
@@ -149,6 +156,17 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(PeerAddr::decode(&mut Reader::new("peer", &bytes[..length])), None, "{length} bytes");
         }
+    }
+
+    #[test]
+    fn what_was_known_of_a_peer_is_not_forgotten_for_what_is_new() {
+        let addr = |port: u16| SocketAddr::from(([192, 0, 2, 1], port));
+        let (me, relay) = (EndpointId::from([7; 32]), Some("https://relay.example./".to_owned()));
+        let known = PeerAddr { endpoint: me, addrs: (1..=16).map(addr).collect(), relay: relay.clone() };
+        let joined = known.joined(PeerAddr { endpoint: me, addrs: vec![addr(99), addr(3)], relay: None });
+        let ports: Vec<u16> = joined.addrs.iter().map(SocketAddr::port).collect();
+        assert_eq!(ports, [&[99, 3, 1, 2][..], &(4..=15).collect::<Vec<_>>()].concat(), "the oldest goes");
+        assert_eq!(joined.relay, relay);
     }
 
     #[test]

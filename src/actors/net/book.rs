@@ -126,7 +126,12 @@ impl Book {
                 return;
             }
             state.policy.hint(endpoint);
-            state.peer(endpoint).addr = Some(addr);
+            let peer = state.peer(endpoint);
+            // Of an address that is out of date and one that is not, nobody can tell which is which: both are called.
+            peer.addr = Some(match peer.addr.take() {
+                Some(known) => known.joined(addr),
+                None => addr,
+            });
         }
         self.tell();
     }

@@ -7,7 +7,7 @@ use crate::wire::endpoint::PeerAddr;
 
 /// How a node talks to others. It is off unless a node is given one of these.
 ///
-/// As it is made, a node listens on all interfaces at any free port, knows no peer, and uses no relay, no DNS and no other
+/// As it is made, a node listens on all interfaces, at the ports that it had last if they are free, knows no peer, and uses no relay, no DNS and no other
 /// server: two nodes that are told each other's address need nothing else.
 ///
 /// ```
@@ -23,6 +23,8 @@ pub struct NetworkConfig {
     peers: Vec<PeerAddr>,
     relays: Vec<String>,
     pub(super) timing: Timing,
+    /// Where the node listened last: tried first.
+    pub(super) former: Vec<SocketAddr>,
 }
 
 impl NetworkConfig {
@@ -31,10 +33,16 @@ impl NetworkConfig {
         Self::default()
     }
 
-    /// Listens on this address; call it again for another one. Port 0 is any free port. Without any, `0.0.0.0:0` and
-    /// `[::]:0`.
+    /// Listens on this address; call it again for another one. Port 0 is any free port. Without any, all
+    /// interfaces, at the ports that the node had last, if they are free, so that tickets stay valid.
     pub fn listen(mut self, addr: SocketAddr) -> Self {
         self.listen.push(addr);
+        self
+    }
+
+    /// Listens at these addresses if it can, and otherwise as it was told.
+    pub(crate) fn formerly(mut self, addrs: Vec<SocketAddr>) -> Self {
+        self.former = addrs;
         self
     }
 

@@ -102,13 +102,13 @@ impl NetHandle {
         let shared = Arc::new(Shared {
             me: Identity { endpoint, key, signer },
             secret,
+            listening: Mutex::new(config.former.clone()),
             config,
             permits: Permits::new(),
             shares: Shares::new(),
             book: Book::new(endpoint),
             stop: watch::Sender::new(false),
             kill: Notify::new(),
-            listening: Mutex::default(),
             endpoint: Mutex::default(),
             failed: Mutex::default(),
         });

@@ -5,7 +5,7 @@
 //! each ([`streams`]). What flows on such a stream is no business of this module: it hands the stream over.
 //!
 //! * [`config`] is what applications decide, [`limits`] what they do not: every bound, with its reason.
-//! * [`endpoint`] has the sockets and the cryptography. iroh's types stay in this module.
+//! * [`endpoint`] has the sockets and the cryptography, [`former`] where they were last. iroh's types stay in this module.
 //! * [`service`] accepts and makes connections, and is started again when it dies; [`connection`] is the life of one.
 //! * [`framed`] reads and writes messages; a message costs memory as it comes, not as it is announced.
 //! * [`book`] knows the peers; [`shares`] the subjects; [`handle`] is the face to the layer above.
@@ -18,6 +18,7 @@ mod connection;
 mod ended;
 mod endpoint;
 mod error;
+pub(crate) mod former;
 mod framed;
 mod greeting;
 mod handle;
@@ -31,7 +32,7 @@ mod tests;
 
 pub use config::NetworkConfig;
 pub use error::NetError;
-pub(crate) use framed::write_message;
+pub(crate) use framed::{Came, write_message};
 pub(crate) use handle::NetHandle;
 pub use handle::PeerStatus;
 pub(crate) use streams::{PeerInfo, SubjectStream};

@@ -288,6 +288,12 @@ impl SubjectLog {
         self.members.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the holder of this key is served: in an open subject everybody who knows its secret, in an owned one unless
+    /// revoked.
+    pub(crate) fn may_read(&self, id: XaeroID) -> bool {
+        self.members().is_none_or(|members| members.may_read(id))
+    }
+
     /// For the committer: that they may.
     pub(crate) fn publish_members(&self, members: Option<Arc<Members>>) {
         *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;

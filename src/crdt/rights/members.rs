@@ -116,8 +116,8 @@ impl Members {
         }
     }
 
-    /// Whether this key's holder may be served what is in the subject. Who has the subject's secret may read it; who was revoked
-    /// may no longer, whatever it has.
+    /// Whether this key's holder is served what is in the subject, where it holds the subject's secret: everybody but who was
+    /// revoked. Who has just been handed the secret learns only so that a role was granted.
     #[must_use]
     pub fn may_read(&self, id: XaeroID) -> bool {
         !self.cuts.contains_key(&id)

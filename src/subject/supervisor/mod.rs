@@ -31,10 +31,7 @@ use super::{
     core::Core,
     engine::Engine,
     notice::Notice,
-    sync::{
-        actor::{RightsChanged, SyncActor},
-        hub::Hub,
-    },
+    sync::{actor::SyncActor, hub::Hub},
 };
 use crate::actors::{
     aof::{Acknowledged, Aof, AofEnv, Append, Durable, Ingress, Parent},
@@ -227,11 +224,6 @@ impl SubjectActor {
             if !cuts.revoked().any(|(known, _)| known == author) {
                 self.core.notices.tell(&Notice::Restored { author });
             }
-        }
-        if self.cuts != cuts
-            && let Some(sync) = &self.sync.address
-        {
-            sync.do_send(RightsChanged);
         }
         self.cuts = cuts;
         for Healed { old, new, last_valid, events } in self.env.log.take_healed() {

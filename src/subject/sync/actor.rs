@@ -23,8 +23,8 @@ use crate::{
         net::{NetHandle, PeerInfo, SubjectStream},
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
-    subject::{core::Core, notice::Notice},
-    wire::{id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
+    subject::{core::Core, error::Error, notice::Notice},
+    wire::{endpoint::PeerAddr, id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
 };
 
 /// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
@@ -39,6 +39,10 @@ const MOST_REFUSED: usize = 1_024;
 /// A session that lasted so long was no failure in a row with the one before.
 const LASTING: Duration = Duration::from_secs(60);
 
+/// A session that has lasted so long is with a peer that keeps the rules, and where that was seen is remembered. Long
+/// enough for one that does not to show itself.
+const ESTABLISHED: Duration = Duration::from_secs(2);
+
 /// Offer the subject under the secrets that it has now.
 pub(crate) struct Offer;
 
@@ -46,17 +50,17 @@ impl Message for Offer {
     type Result = ();
 }
 
-/// What somebody may do here has changed.
-pub(crate) struct RightsChanged;
-
-impl Message for RightsChanged {
-    type Result = ();
-}
-
 /// A stream to a peer that shares the subject.
 struct Arrived(SubjectStream);
 
 impl Message for Arrived {
+    type Result = ();
+}
+
+/// A session is [`ESTABLISHED`], if it still goes on.
+struct Established(u64);
+
+impl Message for Established {
     type Result = ();
 }
 
@@ -157,7 +161,7 @@ impl SyncActor {
 
     /// Whether this peer is served. Where it is not, that is told, once for each peer.
     fn serves(&mut self, peer: &PeerInfo) -> bool {
-        if self.source.log.members().is_none_or(|members| members.may_read(peer.writer)) {
+        if self.source.log.may_read(peer.writer) {
             return true;
         }
         if self.refused.len() >= MOST_REFUSED {
@@ -209,19 +213,6 @@ impl Handler<Offer> for SyncActor {
     }
 }
 
-impl Handler<RightsChanged> for SyncActor {
-    type Result = ();
-
-    fn handle(&mut self, _: RightsChanged, _: &mut Self::Context) {
-        let peers: Vec<(u64, PeerInfo)> = self.sessions.iter().map(|(id, (peer, _))| (*id, peer.clone())).collect();
-        for (id, peer) in peers {
-            if !self.serves(&peer) {
-                self.hub.refuse(id);
-            }
-        }
-    }
-}
-
 impl Handler<Arrived> for SyncActor {
     type Result = ();
 
@@ -251,6 +242,39 @@ impl Handler<Arrived> for SyncActor {
             }
         });
         self.sessions.insert(id, (peer_info, session.abort_handle()));
+        ctx.notify_later(Established(id), ESTABLISHED);
+    }
+}
+
+impl Handler<Established> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, Established(id): Established, _: &mut Self::Context) {
+        if let Some((peer, _)) = self.sessions.get(&id)
+            && let Some(addr) = peer.addr
+        {
+            let seen = PeerAddr { addrs: vec![addr], ..PeerAddr::new(peer.endpoint) }.normalized();
+            let (source, net) = (self.source.clone(), self.net.clone());
+            // It waits for the disk.
+            self.net.runtime().spawn_blocking(move || remember(&source, &net, seen));
+        }
+    }
+}
+
+/// Remembers where a peer was seen, and calls it there from now on when it is gone: a ticket has taken one side to the
+/// other, but it is either that may come back under another address.
+fn remember(source: &Source, net: &NetHandle, seen: PeerAddr) {
+    let Some(engine) = source.engine.upgrade() else { return };
+    let remembered = engine.share(source.log.id).map_err(Error::from).and_then(|share| {
+        let mut known = share.iter().flat_map(|share| &share.peers).filter(|known| known.endpoint == seen.endpoint);
+        if known.any(|known| seen.addrs.iter().all(|addr| known.addrs.contains(addr))) {
+            return Ok(());
+        }
+        net.add_peer(seen.clone())?;
+        engine.remember_peers(source.log.id, &[seen])
+    });
+    if let Err(error) = remembered {
+        tracing::warn!(%error, subject = source.log.name, "where a peer was seen is not remembered");
     }
 }
 
@@ -268,6 +292,8 @@ impl Handler<Over> for SyncActor {
                 self.tell(&Notice::PeerCutOff { endpoint, writer, what: what.clone() });
                 self.net.report_offence(peer.endpoint, what);
             }
+            // The node is stopping, and nothing is wrong.
+            Ending::Failed(_) if self.core.upgrade().is_none_or(|core| core.data.is_closed()) => {}
             Ending::Failed(reason) => {
                 tracing::warn!(%reason, peer = %peer.endpoint, subject = self.source.log.name, "a session with a peer failed");
                 self.offer_later(ctx);
@@ -277,8 +303,7 @@ impl Handler<Over> for SyncActor {
                     self.tell(&Notice::NotServed { endpoint: peer.endpoint, writer: peer.writer });
                 }
             }
-            // It was told.
-            Ending::Refused => {}
+            Ending::Refused => drop(self.serves(&peer)),
             // The peer says when there is to be another one, or its connection is gone.
             Ending::Over => {}
         }

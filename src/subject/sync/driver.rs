@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     actors::{
-        net::SubjectStream,
+        net::{Came, SubjectStream},
         sync::{EndReason, Input, Output, ReadOutcome, Session, StoreOutcome},
     },
     subject::{bell::Bell, core::Core},
@@ -60,6 +60,10 @@ struct Links {
     arrived: UnboundedSender<Arrived>,
 }
 
+/// How long a peer is still served that has just been revoked in an owned subject: so that it learns of it, and why nothing
+/// more comes. Many times what a round trip takes.
+const REVOKED_GRACE: Duration = Duration::from_secs(2);
+
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -67,7 +71,7 @@ pub(super) enum Ending {
     Offence(String),
     /// This side could not go on, or the peer was of no use.
     Failed(String),
-    /// The peer is not served any more.
+    /// The peer is not served any more: it was revoked.
     Refused,
     /// The peer does not serve this node.
     NotServed,
@@ -113,7 +117,7 @@ enum Event {
 impl Driver {
     /// Runs the session on this stream until it is over, and says why. Dropped, it ends the stream.
     pub(super) async fn run(mut self, stream: SubjectStream) -> Ending {
-        let SubjectStream { mut reader, send, slot, .. } = stream;
+        let SubjectStream { mut reader, send, slot, peer, .. } = stream;
         // Both end with this task, and with its senders.
         let mut tasks = JoinSet::new();
         let ((jobs, lane_jobs), (done, mut lane_done)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
@@ -131,6 +135,7 @@ impl Driver {
         let mut state =
             State { links, look: None, sent: HashMap::new(), reconsider: Reconsider::No, wake: None, end: None };
         let mut out = Vec::new();
+        let mut leave_at: Option<Duration> = None;
         let (mut heard, mut cuts) = (self.bell.rings(), self.source.log.forks());
         session.handle(begun.elapsed(), Input::Start, &mut out);
         let reason = loop {
@@ -141,11 +146,12 @@ impl Driver {
             if let Some(reason) = state.end.take() {
                 break Ending::from(reason);
             }
-            let due = state.wake.and_then(|wake| begun.checked_add(wake));
+            let due = state.wake.into_iter().chain(leave_at).min().and_then(|due| begun.checked_add(due));
             let event = tokio::select! {
-                message = reader.next(), if session.wants_input() => match message {
-                    Ok(Some(message)) => Event::Input(Input::Received(message)),
-                    Ok(None) => Event::Input(Input::Closed),
+                came = reader.step(), if session.wants_input() => match came {
+                    Ok(Came::Message(message)) => Event::Input(Input::Received(message)),
+                    Ok(Came::Part) => Event::Input(Input::Receiving),
+                    Ok(Came::End) => Event::Input(Input::Closed),
                     Err(error) if error.is_offence() => Event::Ended(Ending::Offence(error.to_string())),
                     Err(error) if error.reason() == Some(ByeReason::Refused) => Event::Ended(Ending::NotServed),
                     Err(_) => Event::Input(Input::Closed),
@@ -158,15 +164,17 @@ impl Driver {
                     Done::Failed(error) => Event::Ended(Ending::Failed(error.to_string())),
                 },
                 Some(kept) = storing_kept.recv() => Event::Kept(kept),
-                Some(told) = self.told.recv() => match told {
-                    Told::Turn { push } => Event::Input(Input::Turn { push }),
-                    Told::Push(push) => Event::Input(Input::SetPush(push)),
-                    Told::Refuse => Event::Ended(Ending::Refused),
-                },
+                Some(told) = self.told.recv() => Event::Input(match told {
+                    Told::Turn { push } => Input::Turn { push },
+                    Told::Push(push) => Input::SetPush(push),
+                }),
                 () = rung(&self.bell, heard) => Event::Grown,
                 () = sleep_until(due) => Event::Time,
             };
             let now = begun.elapsed();
+            if leave_at.is_some_and(|at| at <= now) {
+                break Ending::Refused;
+            }
             let input = match event {
                 Event::Input(input) => input,
                 Event::Looked(look) => {
@@ -194,6 +202,9 @@ impl Driver {
                 Event::Kept(Kept::Failed(error)) => Input::Stored(StoreOutcome::Failed(error.to_string())),
                 Event::Grown => {
                     heard = self.bell.rings();
+                    if leave_at.is_none() && !self.source.log.may_read(peer.writer) {
+                        leave_at = Some(now.saturating_add(REVOKED_GRACE));
+                    }
                     let now_cuts = self.source.log.forks();
                     let cuts_changed = now_cuts != cuts;
                     cuts = now_cuts;

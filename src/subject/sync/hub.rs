@@ -27,8 +27,6 @@ pub(super) enum Told {
     Turn { push: bool },
     /// Its peer is to push events, or no longer.
     Push(bool),
-    /// Its peer is not to be served any more.
-    Refuse,
 }
 
 /// What a subject has with one peer.
@@ -80,14 +78,6 @@ impl Hub {
         let mut state = self.lock();
         if state.sessions.remove(&id).is_some() {
             state.change(|turns, wishes| turns.leave(id, wishes));
-        }
-    }
-
-    /// Ends a session whose peer is not to be served any more.
-    pub(super) fn refuse(&self, id: u64) {
-        if let Some(entry) = self.lock().sessions.get(&id) {
-            // One that has ended leaves in a moment.
-            let _ = entry.tell.send(Told::Refuse);
         }
     }
 

@@ -133,7 +133,10 @@ impl Intake {
             return Err(error.into());
         }
         let checked = match checked {
-            Err(SyncError::NotSigned { author, first, error }) if first > 1 => {
+            // Only this can be: the head is the author's, and of another log than the one that begins here.
+            Err(SyncError::NotSigned { author, first, error: error @ ProofError::NotAnExtension { .. } })
+                if first > 1 =>
+            {
                 return Err(IntakeError::Doubt { dot: Dot::new(author, first), error });
             }
             checked => checked?,

@@ -6,7 +6,7 @@ use actix::{Addr, WeakAddr};
 use hashbrown::HashMap;
 
 use crate::{
-    actors::net::{NetHandle, NetworkConfig},
+    actors::net::{NetHandle, NetworkConfig, former},
     subject::{
         engine::Engine,
         error::Error,
@@ -77,7 +77,13 @@ impl Engine {
         let own = self.keyring.own()?;
         let key = self.writer_key(own)?.ok_or(Error::NotRunning)?;
         let secret = self.endpoint_secret()?;
+        let (is_told, me, dir) = (!config.listen_addrs().is_empty(), self.endpoint_id()?, self.store.dir());
+        let config = if is_told { config } else { config.formerly(former::read(dir, me)) };
         let handle = NetHandle::start(config, *secret, self.keyring.signer(own)?, key)?;
+        // Where it is told the port as well, it has the same each time.
+        if !is_told && let Err(error) = former::write(dir, me, &handle.listen_addrs()) {
+            tracing::warn!(%error, "the next start will be at other ports: where this one listens could not be noted down");
+        }
         state.handle = Some(handle.clone());
         let running: Vec<_> = state.running.values().filter_map(WeakAddr::upgrade).collect();
         drop(state);

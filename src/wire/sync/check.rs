@@ -143,9 +143,11 @@ impl Growing<'_> {
             let (expected, found) = (after.len(), self.proof.length);
             return Err(not_signed(ProofError::OtherLength { expected, found }));
         }
+        // The signature first: that the events do not belong to a log which the author *has* signed may mean that there are two
+        // such logs.
+        heads.verify(&self.proof.head, &key).map_err(not_signed)?;
         let proof = ConsistencyProof { old: after.len(), new: head.length, path: self.proof.path.clone() };
         proof.check(&after.root(), &head.root).map_err(not_signed)?;
-        heads.verify(&self.proof.head, &key).map_err(not_signed)?;
         Ok(CheckedAuthor { author, before, after, leaves: self.leaves, proof, place: self.place, key })
     }
 }
@@ -174,3 +176,6 @@ fn open<'a>(subject: SubjectId, chunk: &'a Events) -> Result<(Vec<RecordView<'a>
         Err(SyncError::BadField { kind: super::Kind::EVENTS, field: "number of events" })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,3 +235,6 @@ impl Events {
         Ok(Self { body, events, frames: 12..12 + bytes, proofs })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -353,3 +353,6 @@ fn shortened(text: &str) -> String {
 }
 
 const _: () = assert!(hello::MAX_EXTENSION_BYTES < u16::MAX as usize && tag::MAX_TAGS < u32::MAX as usize);
+
+#[cfg(test)]
+mod tests;
