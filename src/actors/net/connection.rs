@@ -284,7 +284,7 @@ fn hand_over(
         reset(&mut send, &mut reader, ByeReason::Refused);
         return;
     };
-    let stream = SubjectStream { subject, peer, reader, send, slot };
+    let stream = SubjectStream { peer, reader, send, slot };
     let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (share.sink)(stream)));
     if taken.is_err() {
         tracing::error!(%subject, "what takes the streams of a subject panicked");
