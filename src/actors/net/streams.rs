@@ -38,8 +38,6 @@ pub(crate) struct PeerInfo {
 /// taken off already. Dropping it ends the stream.
 #[derive(Debug)]
 pub(crate) struct SubjectStream {
-    /// The subject.
-    pub(crate) subject: SubjectId,
     /// Who is at the other end.
     pub(crate) peer: PeerInfo,
     /// What comes.
