@@ -461,14 +461,13 @@ fn summaries_without_end_are_an_offence() {
 }
 
 #[test]
-fn the_same_chunk_again_and_again_does_no_harm() {
+fn the_same_chunk_again_and_again_is_an_offence() {
     let scene = Scene::new();
-    let (_eve, mut stream) = scene.eve();
+    let (eve, mut stream) = scene.eve();
     let writer = log(&scene, 50);
     stream.is_asked();
-    for _ in 0..500 {
-        stream.says(&Message::Events(writer.whole()));
-    }
+    while stream.says(&Message::Events(writer.whole())) {}
+    scene.cuts_off_and_tells(&eve, "again and again");
     scene.is_unharmed_with(&[(writer.id(), 50)]);
 }
 
@@ -567,6 +566,26 @@ fn a_second_stream_of_a_subject_does_not_get_in_the_way_of_the_first() {
     scene.is_unharmed_with(&[(writer.id(), 2)]);
     eve.says(&Message::Tags(vec![tag]));
     assert!(eve.hears().is_some());
+}
+
+#[test]
+#[ignore = "whoever comes slowly holds the right to large messages for as long as an honest peer on a slow link may"]
+fn who_sends_large_messages_slowly_does_not_keep_those_of_others_out() {
+    let scene = Scene::new();
+    let mut slow: Vec<(Eve, Stream)> = (0..16).map(|_| scene.eve()).collect();
+    for (_, stream) in &mut slow {
+        stream.has_the_same();
+        stream.raw(&header(Kind::EVENTS, 6 << 20));
+        stream.raw(&[0; 16 << 10]);
+    }
+    scene.carol.add(&"x".repeat(500_000));
+    until("a large event does not come through", || {
+        // As much as it takes not to be cut off.
+        for (_, stream) in &mut slow {
+            stream.raw(&[0; 64]);
+        }
+        scene.alice.events_of(scene.carol.author) == 2
+    });
 }
 
 // Many at once.

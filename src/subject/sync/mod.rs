@@ -2,7 +2,7 @@
 //!
 //! * `replica` is the log as sessions see it: what is here, and what shows it.
 //! * `outlet` is what leaves for one peer, `intake` what comes in from one: verified first, then handed over by the same
-//!   door as what is published here.
+//!   door as what is published here. `repeats` finds out who sends the same again and again.
 //! * `driver` runs one [session](crate::actors::sync), with its `lane` for what waits for the stream and its `storing` for
 //!   what came; `hub` is what the sessions of a subject share.
 //! * `actor` is the child of a subject that starts sessions; `network` the node's network, as its subjects have it; `peers` what
@@ -16,6 +16,7 @@ mod lane;
 pub(crate) mod network;
 pub(crate) mod outlet;
 pub(crate) mod peers;
+mod repeats;
 pub(crate) mod replica;
 mod storing;
 

@@ -41,7 +41,7 @@ impl Side {
     /// Hands a chunk to the log, and what follows from it.
     fn take(&mut self, chunk: &Events) -> Result<Taken, IntakeError> {
         loop {
-            match self.intake.verify(&self.replica, chunk)? {
+            match self.intake.receive(&self.replica, chunk)? {
                 Verdict::Forked(evidence) => drop(self.hand_over(evidence)),
                 Verdict::Take(verified) => {
                     let outcomes = self.hand_over(Arc::clone(&verified.batch));
