@@ -218,7 +218,6 @@ impl Handler<Arrived> for SyncActor {
 
     fn handle(&mut self, Arrived(stream): Arrived, ctx: &mut Self::Context) {
         let Some(core) = self.core.upgrade() else { return };
-        debug_assert_eq!(stream.subject, self.source.log.id, "a subject's sink gets its own streams");
         let peer = stream.peer.clone();
         if !self.serves(&peer) {
             stream.reset(ByeReason::Refused);
