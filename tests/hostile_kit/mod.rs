@@ -256,9 +256,8 @@ impl Stream {
     /// Hears everything up to the first summary.
     pub fn hears_summary(&mut self) -> Summary {
         loop {
-            match self.hears().expect("the stream is gone") {
-                Message::Summary(summary) => return summary,
-                _ => {}
+            if let Message::Summary(summary) = self.hears().expect("the stream is gone") {
+                return summary;
             }
         }
     }
@@ -266,9 +265,10 @@ impl Stream {
     /// Hears everything up to a whole version vector.
     pub fn hears_vector(&mut self) -> Vector {
         loop {
-            match self.hears().expect("the stream is gone") {
-                Message::Vector(vector) if !vector.more => return vector,
-                _ => {}
+            if let Message::Vector(vector) = self.hears().expect("the stream is gone")
+                && !vector.more
+            {
+                return vector;
             }
         }
     }
