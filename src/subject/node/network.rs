@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::Node;
 use crate::{
-    actors::net::{NetworkConfig, PeerStatus},
+    actors::net::{NetError, NetworkConfig, PeerStatus},
     subject::error::Error,
     wire::{endpoint::PeerAddr, id::EndpointId},
 };
@@ -54,6 +54,12 @@ impl Node {
     #[must_use]
     pub fn peers(&self) -> Vec<PeerStatus> {
         self._engine.network.handle().map(|net| net.peers()).unwrap_or_default()
+    }
+
+    /// Why the network was given up, if it was: it was started again and failed, again and again.
+    #[must_use]
+    pub fn network_failure(&self) -> Option<NetError> {
+        self._engine.network.handle().and_then(|net| net.failure())
     }
 
     /// Bytes sent to all peers since the network was switched on, everything included.

@@ -23,8 +23,8 @@ use crate::{
         net::{NetHandle, PeerInfo, SubjectStream},
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
-    subject::{core::Core, notice::Notice},
-    wire::{id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
+    subject::{core::Core, error::Error, notice::Notice},
+    wire::{endpoint::PeerAddr, id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
 };
 
 /// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
@@ -39,6 +39,10 @@ const MOST_REFUSED: usize = 1_024;
 /// A session that lasted so long was no failure in a row with the one before.
 const LASTING: Duration = Duration::from_secs(60);
 
+/// A session that has lasted so long is with a peer that keeps the rules, and where that was seen is remembered. Long
+/// enough for one that does not to show itself.
+const ESTABLISHED: Duration = Duration::from_secs(2);
+
 /// Offer the subject under the secrets that it has now.
 pub(crate) struct Offer;
 
@@ -50,6 +54,13 @@ impl Message for Offer {
 struct Arrived(SubjectStream);
 
 impl Message for Arrived {
+    type Result = ();
+}
+
+/// A session is [`ESTABLISHED`], if it still goes on.
+struct Established(u64);
+
+impl Message for Established {
     type Result = ();
 }
 
@@ -71,7 +82,7 @@ pub(crate) struct SyncActor {
     source: Source,
     net: NetHandle,
     hub: Arc<Hub>,
-    sessions: HashMap<u64, AbortHandle>,
+    sessions: HashMap<u64, (PeerInfo, AbortHandle)>,
     /// Peers that were not served, and of whom that was told.
     refused: HashSet<EndpointId>,
     /// The secrets under which the subject was offered.
@@ -142,7 +153,7 @@ impl SyncActor {
     }
 
     fn end_sessions(&mut self) {
-        for (_, session) in self.sessions.drain() {
+        for (_, (_, session)) in self.sessions.drain() {
             session.abort();
         }
         self.hub.clear();
@@ -207,11 +218,13 @@ impl Handler<Arrived> for SyncActor {
 
     fn handle(&mut self, Arrived(stream): Arrived, ctx: &mut Self::Context) {
         let Some(core) = self.core.upgrade() else { return };
+        debug_assert_eq!(stream.subject, self.source.log.id, "a subject's sink gets its own streams");
         let peer = stream.peer.clone();
         if !self.serves(&peer) {
             stream.reset(ByeReason::Refused);
             return;
         }
+        let peer_info = peer.clone();
         let (id, told) = self.hub.join(peer.clone());
         let driver = Driver {
             source: self.source.clone(),
@@ -229,7 +242,40 @@ impl Handler<Arrived> for SyncActor {
                 actor.do_send(Over { id, peer, ending, lasted: begun.elapsed() });
             }
         });
-        self.sessions.insert(id, session.abort_handle());
+        self.sessions.insert(id, (peer_info, session.abort_handle()));
+        ctx.notify_later(Established(id), ESTABLISHED);
+    }
+}
+
+impl Handler<Established> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, Established(id): Established, _: &mut Self::Context) {
+        if let Some((peer, _)) = self.sessions.get(&id)
+            && let Some(addr) = peer.addr
+        {
+            let seen = PeerAddr { addrs: vec![addr], ..PeerAddr::new(peer.endpoint) }.normalized();
+            let (source, net) = (self.source.clone(), self.net.clone());
+            // It waits for the disk.
+            self.net.runtime().spawn_blocking(move || remember(&source, &net, seen));
+        }
+    }
+}
+
+/// Remembers where a peer was seen, and calls it there from now on when it is gone: a ticket has taken one side to the
+/// other, but it is either that may come back under another address.
+fn remember(source: &Source, net: &NetHandle, seen: PeerAddr) {
+    let Some(engine) = source.engine.upgrade() else { return };
+    let remembered = engine.share(source.log.id).map_err(Error::from).and_then(|share| {
+        let mut known = share.iter().flat_map(|share| &share.peers).filter(|known| known.endpoint == seen.endpoint);
+        if known.any(|known| seen.addrs.iter().all(|addr| known.addrs.contains(addr))) {
+            return Ok(());
+        }
+        net.add_peer(seen.clone())?;
+        engine.remember_peers(source.log.id, &[seen])
+    });
+    if let Err(error) = remembered {
+        tracing::warn!(%error, subject = source.log.name, "where a peer was seen is not remembered");
     }
 }
 
@@ -247,6 +293,8 @@ impl Handler<Over> for SyncActor {
                 self.tell(&Notice::PeerCutOff { endpoint, writer, what: what.clone() });
                 self.net.report_offence(peer.endpoint, what);
             }
+            // The node is stopping, and nothing is wrong.
+            Ending::Failed(_) if self.core.upgrade().is_none_or(|core| core.data.is_closed()) => {}
             Ending::Failed(reason) => {
                 tracing::warn!(%reason, peer = %peer.endpoint, subject = self.source.log.name, "a session with a peer failed");
                 self.offer_later(ctx);

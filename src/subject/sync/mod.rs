@@ -5,7 +5,8 @@
 //!   door as what is published here. `repeats` finds out who sends the same again and again.
 //! * `driver` runs one [session](crate::actors::sync), with its `lane` for what waits for the stream and its `storing` for
 //!   what came; `hub` is what the sessions of a subject share.
-//! * `actor` is the child of a subject that starts sessions; `network` the node's network, as its subjects have it.
+//! * `actor` is the child of a subject that starts sessions; `network` the node's network, as its subjects have it; `peers` what
+//!   applications may know of it all.
 
 pub(crate) mod actor;
 mod driver;
@@ -14,6 +15,7 @@ pub(crate) mod intake;
 mod lane;
 pub(crate) mod network;
 pub(crate) mod outlet;
+pub(crate) mod peers;
 mod repeats;
 pub(crate) mod replica;
 mod storing;
