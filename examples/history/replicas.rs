@@ -84,6 +84,7 @@ impl Replicas {
             });
         }
         let opening = Opening {
+            is_owned: false,
             subject: subject.id(),
             name: subject.name().to_owned(),
             first: entries.iter().map(|entry| entry.base).sum(),
