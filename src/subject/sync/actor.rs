@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, WeakRecipient};
+use actix::{Actor, ActorContext as _, AsyncContext, Context, Handler, Message, WeakRecipient};
 use hashbrown::{HashMap, HashSet};
 use tokio::task::AbortHandle;
 
@@ -50,6 +50,13 @@ impl Message for Offer {
     type Result = ();
 }
 
+/// End. That nobody has its address any more does not end an actor that waits for a time to come.
+pub(crate) struct Quit;
+
+impl Message for Quit {
+    type Result = ();
+}
+
 /// A stream to a peer that shares the subject.
 struct Arrived(SubjectStream);
 
@@ -85,6 +92,8 @@ pub(crate) struct SyncActor {
     sessions: HashMap<u64, (PeerInfo, AbortHandle)>,
     /// Peers that were not served, and of whom that was told.
     refused: HashSet<EndpointId>,
+    /// The number of the offer that holds.
+    offered: Option<u64>,
     /// The secrets under which the subject was offered.
     secrets: Vec<SubjectSecret>,
     /// The wait before the next offer, while sessions fail in a row.
@@ -111,6 +120,7 @@ impl SyncActor {
             hub,
             sessions: HashMap::new(),
             refused: HashSet::new(),
+            offered: None,
             secrets: Vec::new(),
             wait: FIRST_WAIT,
             offering: false,
@@ -134,7 +144,7 @@ impl SyncActor {
         }
         self.secrets = secrets;
         if self.secrets.is_empty() {
-            self.net.unshare(self.source.log.id);
+            self.withdraw();
             return;
         }
         for peer in share.iter().flat_map(|share| &share.peers) {
@@ -149,7 +159,14 @@ impl SyncActor {
                 actor.do_send(Arrived(stream));
             }
         };
-        self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink));
+        self.offered = Some(self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink)));
+    }
+
+    /// Offers the subject no more.
+    fn withdraw(&mut self) {
+        if let Some(number) = self.offered.take() {
+            self.net.unshare(self.source.log.id, number);
+        }
     }
 
     fn end_sessions(&mut self) {
@@ -199,7 +216,7 @@ impl Actor for SyncActor {
 
 impl Drop for SyncActor {
     fn drop(&mut self) {
-        self.net.unshare(self.source.log.id);
+        self.withdraw();
         self.end_sessions();
     }
 }
@@ -307,6 +324,14 @@ impl Handler<Over> for SyncActor {
             // The peer says when there is to be another one, or its connection is gone.
             Ending::Over => {}
         }
+    }
+}
+
+impl Handler<Quit> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Quit, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }
 
