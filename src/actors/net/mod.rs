@@ -32,6 +32,7 @@ mod tests;
 
 pub use config::NetworkConfig;
 pub use error::NetError;
+pub(crate) use error::ReadMessageError;
 pub(crate) use framed::{Came, write_message};
 pub(crate) use handle::NetHandle;
 pub use handle::PeerStatus;
