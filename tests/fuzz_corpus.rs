@@ -22,7 +22,7 @@ use xaeroflux::{
         key_file,
         proof::EventProof,
         sign::SecretIdentity,
-        sync::{Events, Hello, Role},
+        sync::{Announcement, Events, Hello, Role},
     },
 };
 
@@ -155,6 +155,18 @@ fn messages_between_peers() {
 }
 
 #[test]
+fn announcements_in_a_swarm() {
+    run("announce", checks::announce::check);
+    for (name, bytes) in seeds("announce") {
+        let read = Announcement::decode_body(&bytes);
+        // What was changed in a hash or a number is another announcement of good form.
+        let has_good_form = ["good", "flipped", "largest"].iter().any(|good| name.starts_with(good));
+        assert!(read.is_ok() || !name.starts_with("good"), "{name}: {read:?}");
+        assert!(read.is_err() || has_good_form, "{name}: {read:?}");
+    }
+}
+
+#[test]
 fn hellos_between_peers() {
     run("sync_hello", checks::sync_hello::check);
     for (name, bytes) in seeds("sync_hello") {
@@ -251,6 +263,7 @@ fn write_seeds(target: &str, dir: &std::path::Path) {
         "segment" => fixture("segments/good.seg"),
         "export" => exported(),
         "ticket" => ticket(),
+        "announce" => checks::announce::seed(),
         _ => fixture("proof/fork.xfrk"),
     };
     fs::create_dir_all(dir).unwrap();

@@ -6,6 +6,7 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use iroh::{
@@ -17,7 +18,11 @@ use rustls::NamedGroup;
 
 use super::{
     NetError, NetworkConfig,
-    limits::{ALPN, CONNECTION_WINDOW, MAX_STREAMS, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW, Timing},
+    gossip::Gate,
+    limits::{
+        ALPN, CONNECTION_WINDOW, GOSSIP_IDLE, GOSSIP_KEEP_ALIVE, MAX_GOSSIP_STREAMS, MAX_STREAMS, SEND_WINDOW,
+        STRANGER_WINDOW, STREAM_WINDOW, Timing,
+    },
 };
 
 use crate::wire::{endpoint::PeerAddr, id::EndpointId};
@@ -27,6 +32,7 @@ pub(super) async fn bind(
     config: &NetworkConfig,
     secret: &[u8; 32],
     addrs: &[SocketAddr],
+    gate: Gate,
 ) -> Result<Endpoint, NetError> {
     let failed = |reason: String| {
         let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -36,7 +42,8 @@ pub(super) async fn bind(
         .crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .secret_key(SecretKey::from_bytes(secret))
         .alpns(vec![ALPN.to_vec()])
-        .transport_config(transport(&config.timing, MAX_STREAMS))
+        .transport_config(answering())
+        .hooks(gate)
         .relay_mode(relay_mode(config)?)
         .clear_address_lookup()
         .clear_ip_transports();
@@ -67,17 +74,15 @@ fn relay_url(url: &str) -> Result<RelayUrl, NetError> {
     url.parse::<RelayUrl>().map_err(|error| NetError::BadRelay { url: url.to_owned(), reason: error.to_string() })
 }
 
-/// The windows and time-outs of a connection on which the peer may open so many streams.
-fn transport(timing: &Timing, streams: u32) -> QuicTransportConfig {
-    let idle = IdleTimeout::try_from(timing.idle).ok();
+/// The windows and time-outs of a connection on which the peer may open so many streams of both kinds.
+fn transport(idle: Duration, keep_alive: Duration, bidi: u32, uni: u32) -> QuicTransportConfig {
     QuicTransportConfig::builder()
-        .max_idle_timeout(idle)
-        .default_path_max_idle_timeout(timing.idle)
-        .keep_alive_interval(timing.keep_alive)
-        .default_path_keep_alive_interval(timing.keep_alive)
-        .max_concurrent_bidi_streams(VarInt::from_u32(streams))
-        // Nobody has a use for them.
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_idle_timeout(IdleTimeout::try_from(idle).ok())
+        .default_path_max_idle_timeout(idle)
+        .keep_alive_interval(keep_alive)
+        .default_path_keep_alive_interval(keep_alive)
+        .max_concurrent_bidi_streams(VarInt::from_u32(bidi))
+        .max_concurrent_uni_streams(VarInt::from_u32(uni))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         // Until the peer has said who it is: see `welcome`.
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))
@@ -91,9 +96,15 @@ pub(super) fn welcome(connection: &Connection) {
     connection.set_receive_window(VarInt::from_u32(CONNECTION_WINDOW));
 }
 
+/// How a call is answered, before it is known which protocol the other side speaks; and how the gossip calls. The shorter
+/// of both sides' time-outs holds, and the caller of our own protocol has the shorter one and gives the signs of life.
+fn answering() -> QuicTransportConfig {
+    transport(GOSSIP_IDLE, GOSSIP_KEEP_ALIVE, MAX_STREAMS, MAX_GOSSIP_STREAMS)
+}
+
 /// How to call a peer. It is the one who calls that opens streams: the other side may open none.
 pub(super) fn calling(timing: &Timing) -> ConnectOptions {
-    ConnectOptions::new().with_transport_config(transport(timing, 0))
+    ConnectOptions::new().with_transport_config(transport(timing.idle, timing.keep_alive, 0, 0))
 }
 
 /// The peer's address, as iroh has it.

@@ -17,14 +17,20 @@ use super::{
     driver::{Driver, Ending},
     hub::Hub,
     replica::Source,
+    swarming::Swarmer,
 };
 use crate::{
     actors::{
-        net::{NetHandle, PeerInfo, SubjectStream},
+        net::{NetHandle, PeerInfo, SubjectStream, Swarming},
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
     subject::{core::Core, notice::Notice},
-    wire::{id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
+    wire::{
+        endpoint::PeerAddr,
+        id::EndpointId,
+        sync::{AnnounceKey, ByeReason},
+        ticket::SubjectSecret,
+    },
 };
 
 /// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
@@ -76,6 +82,10 @@ pub(crate) struct SyncActor {
     refused: HashSet<EndpointId>,
     /// The secrets under which the subject was offered.
     secrets: Vec<SubjectSecret>,
+    /// The peers of tickets when it was.
+    peers: Vec<PeerAddr>,
+    /// What it does in its swarm.
+    swarmer: Option<AbortHandle>,
     /// The wait before the next offer, while sessions fail in a row.
     wait: Duration,
     /// Whether an offer is on its way.
@@ -101,6 +111,8 @@ impl SyncActor {
             sessions: HashMap::new(),
             refused: HashSet::new(),
             secrets: Vec::new(),
+            peers: Vec::new(),
+            swarmer: None,
             wait: FIRST_WAIT,
             offering: false,
             _watch: watch,
@@ -121,12 +133,18 @@ impl SyncActor {
         if self.secrets.iter().any(|secret| !secrets.contains(secret)) {
             self.end_sessions();
         }
-        self.secrets = secrets;
+        let peers: Vec<PeerAddr> = share.iter().flat_map(|share| &share.peers).cloned().collect();
+        let has_changed = self.secrets.first() != secrets.first() || self.peers != peers;
+        (self.secrets, self.peers) = (secrets, peers);
         if self.secrets.is_empty() {
+            self.leave_swarm();
             self.net.unshare(self.source.log.id);
             return;
         }
-        for peer in share.iter().flat_map(|share| &share.peers) {
+        if has_changed {
+            self.swarm();
+        }
+        for peer in &self.peers {
             if let Err(error) = self.net.add_peer(peer.clone()) {
                 tracing::warn!(%error, "a peer of a ticket cannot be called");
             }
@@ -139,6 +157,30 @@ impl SyncActor {
             }
         };
         self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink));
+    }
+
+    /// Is in the swarm of the current secret from now on, if it is to be in any.
+    fn swarm(&mut self) {
+        self.leave_swarm();
+        let (Some(core), Some(secret)) = (self.core.upgrade(), self.secrets.first()) else { return };
+        if self.net.swarming() == Swarming::Never {
+            return;
+        }
+        let swarmer = Swarmer {
+            source: self.source.clone(),
+            hub: Arc::clone(&self.hub),
+            net: self.net.clone(),
+            bell: core.bells.add(),
+            key: AnnounceKey::new(secret),
+            peers: self.peers.clone(),
+        };
+        self.swarmer = Some(self.net.runtime().spawn(swarmer.run()).abort_handle());
+    }
+
+    fn leave_swarm(&mut self) {
+        if let Some(swarmer) = self.swarmer.take() {
+            swarmer.abort();
+        }
     }
 
     fn end_sessions(&mut self) {
@@ -188,6 +230,7 @@ impl Actor for SyncActor {
 
 impl Drop for SyncActor {
     fn drop(&mut self) {
+        self.leave_swarm();
         self.net.unshare(self.source.log.id);
         self.end_sessions();
     }

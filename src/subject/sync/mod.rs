@@ -5,6 +5,7 @@
 //!   door as what is published here.
 //! * `driver` runs one [session](crate::actors::sync), with its `lane` for what waits for the stream and its `storing` for
 //!   what came; `hub` is what the sessions of a subject share.
+//! * `swarming` is the subject's place among more peers than it has sessions with.
 //! * `actor` is the child of a subject that starts sessions; `network` the node's network, as its subjects have it.
 
 pub(crate) mod actor;
@@ -16,6 +17,7 @@ pub(crate) mod network;
 pub(crate) mod outlet;
 pub(crate) mod replica;
 mod storing;
+mod swarming;
 
 #[cfg(test)]
 mod tests;
