@@ -6,7 +6,6 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use iroh::{
@@ -20,8 +19,7 @@ use super::{
     NetError, NetworkConfig,
     gossip::Gate,
     limits::{
-        ALPN, CONNECTION_WINDOW, GOSSIP_IDLE, GOSSIP_KEEP_ALIVE, MAX_GOSSIP_STREAMS, MAX_STREAMS, SEND_WINDOW,
-        STRANGER_WINDOW, STREAM_WINDOW, Timing,
+        ALPN, CONNECTION_WINDOW, MAX_GOSSIP_STREAMS, MAX_STREAMS, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW, Timing,
     },
 };
 
@@ -42,7 +40,7 @@ pub(super) async fn bind(
         .crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .secret_key(SecretKey::from_bytes(secret))
         .alpns(vec![ALPN.to_vec()])
-        .transport_config(answering())
+        .transport_config(transport(&config.timing, MAX_STREAMS, MAX_GOSSIP_STREAMS))
         .hooks(gate)
         .relay_mode(relay_mode(config)?)
         .clear_address_lookup()
@@ -74,13 +72,14 @@ fn relay_url(url: &str) -> Result<RelayUrl, NetError> {
     url.parse::<RelayUrl>().map_err(|error| NetError::BadRelay { url: url.to_owned(), reason: error.to_string() })
 }
 
-/// The windows and time-outs of a connection on which the peer may open so many streams of both kinds.
-fn transport(idle: Duration, keep_alive: Duration, bidi: u32, uni: u32) -> QuicTransportConfig {
+/// The windows and time-outs of a connection on which the peer may open so many streams of both kinds. The gossip needs
+/// those in one direction; which protocol a call is about is known only once it was answered.
+fn transport(timing: &Timing, bidi: u32, uni: u32) -> QuicTransportConfig {
     QuicTransportConfig::builder()
-        .max_idle_timeout(IdleTimeout::try_from(idle).ok())
-        .default_path_max_idle_timeout(idle)
-        .keep_alive_interval(keep_alive)
-        .default_path_keep_alive_interval(keep_alive)
+        .max_idle_timeout(IdleTimeout::try_from(timing.idle).ok())
+        .default_path_max_idle_timeout(timing.idle)
+        .keep_alive_interval(timing.keep_alive)
+        .default_path_keep_alive_interval(timing.keep_alive)
         .max_concurrent_bidi_streams(VarInt::from_u32(bidi))
         .max_concurrent_uni_streams(VarInt::from_u32(uni))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
@@ -96,15 +95,9 @@ pub(super) fn welcome(connection: &Connection) {
     connection.set_receive_window(VarInt::from_u32(CONNECTION_WINDOW));
 }
 
-/// How a call is answered, before it is known which protocol the other side speaks; and how the gossip calls. The shorter
-/// of both sides' time-outs holds, and the caller of our own protocol has the shorter one and gives the signs of life.
-fn answering() -> QuicTransportConfig {
-    transport(GOSSIP_IDLE, GOSSIP_KEEP_ALIVE, MAX_STREAMS, MAX_GOSSIP_STREAMS)
-}
-
 /// How to call a peer. It is the one who calls that opens streams: the other side may open none.
 pub(super) fn calling(timing: &Timing) -> ConnectOptions {
-    ConnectOptions::new().with_transport_config(transport(timing.idle, timing.keep_alive, 0, 0))
+    ConnectOptions::new().with_transport_config(transport(timing, 0, 0))
 }
 
 /// The peer's address, as iroh has it.

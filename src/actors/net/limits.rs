@@ -34,13 +34,6 @@ pub(crate) const MUTE: Duration = Duration::from_secs(60);
 /// Neighbours that are not heard, at a time. That many do not come in a minute.
 pub(crate) const MAX_MUTED: usize = 1_024;
 
-/// Without a sign of life, after which a connection of the gossip counts as dead: a lost neighbour costs little, and signs of life
-/// cost traffic on each link of a swarm at rest.
-pub(crate) const GOSSIP_IDLE: Duration = Duration::from_secs(30);
-
-/// Between two signs of life on such a connection.
-pub(crate) const GOSSIP_KEEP_ALIVE: Duration = Duration::from_secs(10);
-
 /// Threads of the network. Two keep a slow task from stopping all connections; what takes long is done elsewhere.
 pub(crate) const WORKERS: usize = 2;
 
