@@ -3,16 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use iroh::{
-    Endpoint, RelayMode, TransportAddr,
-    address_lookup::memory::MemoryLookup,
-    endpoint::presets,
-};
-use iroh_gossip::{
-    Gossip, TopicId,
-    api::GossipTopic,
-    proto::PlumtreeConfig,
-};
+use iroh::{Endpoint, RelayMode, TransportAddr, address_lookup::memory::MemoryLookup, endpoint::presets};
+use iroh_gossip::{Gossip, TopicId, api::GossipTopic, proto::PlumtreeConfig};
 use tokio::runtime::Runtime;
 use xaeroflux::{
     NetworkConfig, PeerAddr, SubjectSecret, SubjectTicket, Swarming,
@@ -127,7 +119,8 @@ impl Eve {
                 cache_evict_interval: short,
                 ..PlumtreeConfig::default()
             };
-            let gossip = Gossip::builder().alpn("xaeroflux-swarm/1").broadcast_config(broadcast).spawn(endpoint.clone());
+            let gossip =
+                Gossip::builder().alpn("xaeroflux-swarm/1").broadcast_config(broadcast).spawn(endpoint.clone());
             let topic = TopicId::from_bytes(*AnnounceKey::new(&SubjectSecret::from(SECRET)).topic());
             let topic = gossip.subscribe_and_join(topic, vec![id]).await.unwrap();
             (endpoint, gossip, topic)

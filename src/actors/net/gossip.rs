@@ -276,11 +276,8 @@ impl Running {
             services.add(lookup.clone());
         }
         let membership = HyparviewConfig { shuffle_interval: SHUFFLE, ..HyparviewConfig::default() };
-        let broadcast = PlumtreeConfig {
-            message_cache_retention: KEPT,
-            message_id_retention: KNOWN,
-            ..PlumtreeConfig::default()
-        };
+        let broadcast =
+            PlumtreeConfig { message_cache_retention: KEPT, message_id_retention: KNOWN, ..PlumtreeConfig::default() };
         let builder = Gossip::builder().alpn(GOSSIP_ALPN).membership_config(membership).broadcast_config(broadcast);
         let gossip = builder.spawn(endpoint.clone());
         endpoint.set_alpns(vec![ALPN.to_vec(), GOSSIP_ALPN.to_vec()]);
@@ -304,11 +301,7 @@ impl Running {
 ///
 /// # Errors
 /// [`NetError::TooManySwarms`]; [`NetError::Stopped`] while there is no endpoint.
-pub(super) async fn join(
-    shared: &Arc<Shared>,
-    topic: [u8; 32],
-    members: &[PeerAddr],
-) -> Result<SwarmLink, NetError> {
+pub(super) async fn join(shared: &Arc<Shared>, topic: [u8; 32], members: &[PeerAddr]) -> Result<SwarmLink, NetError> {
     let running = {
         let mut state = lock(&shared.swarms.0);
         if state.joined >= MAX_SWARMS {

@@ -254,7 +254,8 @@ impl NetHandle {
     /// Hears a neighbour of swarms no more for a while. Its sessions go on.
     pub(crate) fn mute(&self, endpoint: EndpointId) {
         self.0.shared.swarms.mute(endpoint);
-        let ended = Ended::Refused("it sent more to a swarm than there is to say, and is not heard for a while".to_owned());
+        let ended =
+            Ended::Refused("it sent more to a swarm than there is to say, and is not heard for a while".to_owned());
         self.0.shared.book.note(endpoint, None, &ended);
     }
 

@@ -13,8 +13,8 @@ use crate::{
     actors::{
         net::PeerInfo,
         sync::{
-            swarm::Sessions,
             session::Status,
+            swarm::Sessions,
             turns::{Turns, Wish},
         },
     },
@@ -146,7 +146,8 @@ impl Hub {
 
     /// How many events each peer with a session has brought.
     pub(super) fn brought(&self) -> Sessions {
-        let of = |entry: &Entry| (entry.standing.peer.endpoint, entry.standing.new.saturating_add(entry.standing.known));
+        let of =
+            |entry: &Entry| (entry.standing.peer.endpoint, entry.standing.new.saturating_add(entry.standing.known));
         self.lock().sessions.values().map(of).collect()
     }
 

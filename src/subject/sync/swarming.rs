@@ -164,7 +164,10 @@ impl Swarmer {
                     link.invite(&self.members()).await;
                 }
             }
-            swarm.time(begun.elapsed(), &self.hub.brought(), random(), &mut out);
+            let now = begun.elapsed();
+            if swarm.next().is_some_and(|next| next <= now) {
+                swarm.time(now, &self.hub.brought(), random(), &mut out);
+            }
         }
     }
 

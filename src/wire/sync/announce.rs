@@ -77,7 +77,9 @@ pub enum AnnounceError {
     #[error("an announcement is of version {0}, which this program does not know: upgrade xaeroflux")]
     UnknownVersion(u8),
     /// An address that nobody may announce.
-    #[error("an announcement names an address twice, or one that leads to no machine, or more than {MAX_ANNOUNCED_ADDRS}")]
+    #[error(
+        "an announcement names an address twice, or one that leads to no machine, or more than {MAX_ANNOUNCED_ADDRS}"
+    )]
     BadAddress,
     /// The fields and the bytes do not fit together.
     #[error("an announcement cannot be read: {0}")]

@@ -425,7 +425,8 @@ impl Swarm {
     #[must_use]
     pub fn next(&self) -> Option<Duration> {
         let rejoin = (!self.is_in && self.wants()).then_some(self.rejoin.0);
-        let leave = self.few_since.filter(|_| self.is_in && !self.wants()).map(|since| since.saturating_add(LEAVE_AFTER));
+        let leave =
+            self.few_since.filter(|_| self.is_in && !self.wants()).map(|since| since.saturating_add(LEAVE_AFTER));
         let said = self.due.map(|due| due.at).or(self.refresh).filter(|_| self.is_in && self.head.is_some());
         let wishes = self.wishes.values().map(|wish| wish.at);
         let visits = self.visits.values().map(Visit::ends);
