@@ -73,6 +73,7 @@ pub use actors::{
     keyring::{KeyringError, Succession},
     net::{NetError, NetworkConfig, PeerStatus, Swarming},
     storage::StorageError,
+    sync::session::Status as SyncStatus,
     verify::{
         Finding, MAX_FINDINGS, Progress as VerifyProgress, Severity, VerifyError, VerifyOptions, VerifyReport, verify,
     },
@@ -85,7 +86,7 @@ pub use subject::{
     AckReceipt, ControlBus, DataBus, Delivery, DeliveryBatch, DurableError, DurableSubscription, Error, EventStream,
     Events, ExportError, ExportOptions, ExportSummary, Handle, ImportError, ImportFailure, ImportFork, ImportSummary,
     IngestReceipt, Lag, Node, NodeBuilder, Notice, Notices, Overflow, Progress, Publish, Replay, ShareError, Sink,
-    Subject, SubjectActor, SubjectInfo, SubscribeOptions, Subscription, identity,
+    Subject, SubjectActor, SubjectInfo, SubjectPeer, SubscribeOptions, Subscription, identity,
 };
 
 pub use wire::{

@@ -3,7 +3,13 @@
 
 mod support;
 
-use std::process::Output;
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    path::Path,
+    process::{Child, ChildStdin, Command, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
 
 use support::{example, fixture, real_input};
 
@@ -39,13 +45,21 @@ fn applications_embed_the_engine() {
 }
 
 #[test]
+fn two_nodes_meet_and_have_one_root() {
+    let out = run("two_nodes", &[]);
+    assert!(out.contains("phone  has eggs\n"), "{out}");
+    assert_eq!(out.matches(" has bread, butter, eggs, milk\n").count(), 2, "{out}");
+    assert!(last_line(&out).starts_with("The roots are equal: "), "{out}");
+}
+
+#[test]
 fn a_data_directory_is_kept_from_run_to_run() {
     let dir = tempfile::tempdir().unwrap();
     let keep = ["--data-dir", dir.path().to_str().unwrap()];
     for round in 1..=2 {
         assert_eq!(last_line(&run("likes", &keep)), format!("{} likes", 3 * round));
         assert!(last_line(&run("votes", &keep)).ends_with(&format!("Vote score: {}", 2 * round)));
-        for name in ["reactions", "tags", "embed_tokio", "embed_actix"] {
+        for name in ["reactions", "tags", "embed_tokio", "embed_actix", "two_nodes"] {
             run(name, &keep);
         }
     }
@@ -54,7 +68,7 @@ fn a_data_directory_is_kept_from_run_to_run() {
 #[test]
 fn an_ephemeral_node_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["likes", "reactions", "tags", "votes", "embed_tokio", "embed_actix"] {
+    for name in ["likes", "reactions", "tags", "votes", "embed_tokio", "embed_actix", "two_nodes"] {
         let output = example(name).env("TMPDIR", dir.path()).env("HOME", dir.path()).output().unwrap();
         assert!(output.status.success(), "{name}: {}", texts(&output).1);
         let left: Vec<_> = dir.path().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -131,4 +145,121 @@ fn summary(arguments: &[&str]) -> serde_json::Value {
 fn counts(summary: &serde_json::Value) -> (u64, u64, u64, u64) {
     let count = |key: &str| summary[key].as_u64().unwrap();
     (count("txns"), count("ops"), count("replicas"), count("orders"))
+}
+
+#[test]
+fn two_people_chat_and_each_sees_what_the_other_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut alice = Chat::start("alice", dir.path(), None);
+    alice.say("is anybody there?");
+    let mut bob = Chat::start("bob", dir.path(), Some(&alice.ticket));
+    bob.hears("alice", "is anybody there?");
+    bob.say("yes");
+    alice.hears("bob", "yes");
+    alice.say("good \u{1b}[2J");
+    bob.hears("alice", "good \u{fffd}[2J");
+    bob.interrupt();
+    alice.ends();
+}
+
+#[test]
+fn who_was_away_sees_what_was_said_before_and_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut alice = Chat::start("alice", dir.path(), None);
+    let mut bob = Chat::start("bob", dir.path(), Some(&alice.ticket));
+    alice.say("one");
+    bob.hears("alice", "one");
+    bob.say("two");
+    alice.hears("bob", "two");
+    bob.ends();
+    // Alone, she says something that nobody gets yet.
+    alice.say("three");
+    alice.ends();
+    let mut bob = Chat::start("bob", dir.path(), None);
+    bob.hears("alice", "one");
+    bob.hears("bob", "two");
+    bob.say("four");
+    let alice = Chat::start("alice", dir.path(), None);
+    for (who, line) in [("alice", "one"), ("bob", "two"), ("alice", "three")] {
+        alice.hears(who, line);
+    }
+    alice.hears("bob", "four");
+    bob.hears("alice", "three");
+    alice.ends();
+    bob.ends();
+}
+
+/// Somebody who chats, in a process of its own.
+struct Chat {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    ticket: String,
+}
+
+impl Chat {
+    /// Longer than anything takes on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn start(name: &str, dir: &Path, ticket: Option<&str>) -> Self {
+        let mut command = example("chat");
+        command.args(["--name", name, "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir).args(ticket);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        let (tell, lines) = channel();
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        let mut chat = Self { child, stdin, lines, ticket: String::new() };
+        chat.ticket = chat.line().strip_prefix("ticket ").unwrap().to_owned();
+        chat
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(Self::PATIENCE).expect("a line in time")
+    }
+
+    /// The next line that is shown is this one.
+    fn hears(&self, who: &str, said: &str) {
+        let line = self.line();
+        let (from, text) = line.split_once(": ").unwrap();
+        assert_eq!((from.split_once(" (").unwrap().0, text), (who, said), "{line}");
+    }
+
+    fn ends(mut self) {
+        drop(self.stdin.take());
+        self.must_end();
+    }
+
+    /// As by Ctrl-C.
+    fn interrupt(mut self) {
+        let status = Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        self.must_end();
+    }
+
+    fn must_end(&mut self) {
+        let until = Instant::now() + Self::PATIENCE;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > until => panic!("it does not end"),
+                None => std::thread::yield_now(),
+            }
+        };
+        let mut err = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert!(status.success() && err.is_empty(), "{status}: {err}");
+        // What was shown meanwhile was not asked for, and nothing is.
+        assert_eq!(self.lines.try_iter().next(), None);
+    }
+}
+
+impl Drop for Chat {
+    fn drop(&mut self) {
+        // One that has ended already is none the worse.
+        let _ = self.child.kill();
+    }
 }

@@ -7,10 +7,14 @@
 mod events;
 #[path = "../examples/history/format.rs"]
 mod format;
+#[path = "../examples/history/peers.rs"]
+mod peers;
 #[path = "../examples/history/random.rs"]
 mod random;
 #[path = "../examples/history/replay.rs"]
 mod replay;
+#[path = "../examples/history/replicas.rs"]
+mod replicas;
 mod support;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -19,7 +23,7 @@ use events::Made;
 use format::{History, Verb};
 use random::Random;
 use replay::Order;
-use support::{fixture, real_input};
+use support::{example, fixture, real_input};
 use xaeroflux::{Dot, SubjectId, crdt::CausalIndex, event::EventType, wire::archive};
 
 fn small() -> History {
@@ -153,6 +157,71 @@ fn both_kinds_of_order_end_in_the_final_set() {
             assert_eq!(outcome.resolved, history.expected, "order {number}, node {}", outcome.node);
         }
     }
+}
+
+#[test]
+fn every_transaction_is_written_once_and_no_earlier_than_its_node_can_have_what_it_follows() {
+    for history in histories() {
+        for nodes in [1, 2, 3, 7] {
+            let home = |replica| peers::home(replica, history.replicas, nodes);
+            if nodes <= history.replicas {
+                let homes: BTreeSet<usize> = (0..history.replicas).map(home).collect();
+                assert!(homes.into_iter().eq(0..nodes), "a node without replicas");
+            }
+            // The round and the node of each transaction, by its first event.
+            let mut at = HashMap::new();
+            for (round, of_nodes) in peers::rounds(&history, nodes).into_iter().enumerate() {
+                assert!(of_nodes.iter().any(|transactions| !transactions.is_empty()), "an idle round");
+                for (node, transactions) in of_nodes.into_iter().enumerate() {
+                    for (place, events) in transactions.into_iter().enumerate() {
+                        assert!(at.insert(events.start, (events.len(), round, node, place)).is_none());
+                    }
+                }
+            }
+            let mut first = 0;
+            let mut of: Vec<(usize, usize, usize)> = Vec::new();
+            for transaction in &history.transactions {
+                let (events, round, node, place) = at[&first];
+                assert_eq!((events, node), (transaction.ops.len(), home(transaction.replica)));
+                for (before, other, order) in transaction.parents.iter().map(|&parent| of[parent]) {
+                    assert!(before < round || (before == round && other == node && order < place));
+                }
+                of.push((round, node, place));
+                first += events;
+            }
+            assert_eq!(of.len(), at.len());
+        }
+    }
+}
+
+#[test]
+fn nodes_that_write_apart_and_meet_end_in_the_final_set_with_one_root() {
+    let history = small();
+    for nodes in [1, 2, 5] {
+        let meeting = peers::replay(&history, nodes, Order::new(3, 0), None).unwrap();
+        assert!(meeting.roots_equal && meeting.outcomes.len() == nodes);
+        assert_eq!(meeting.bytes_sent > 0, nodes > 1);
+        for outcome in meeting.outcomes {
+            assert_eq!(outcome.emitted, history.expected, "node {} of {nodes}", outcome.node);
+            assert_eq!(outcome.resolved, history.expected, "node {} of {nodes}", outcome.node);
+        }
+    }
+}
+
+#[test]
+fn the_real_history_written_on_three_nodes_ends_in_its_final_set_with_one_root() {
+    let Some(file) = real_input("actix-files.orset.jsonl.gz") else { return };
+    let output = example("history").arg(&file).args(["--nodes", "3", "--orders", "1"]).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (key, value) in [("txns", 1192), ("ops", 1675), ("replicas", 145), ("orders", 1)] {
+        assert_eq!(summary[key], value, "{key}");
+    }
+    for key in ["converged", "matches_final", "roots_equal"] {
+        assert_eq!(summary[key], true, "{key}: {summary} {err}");
+    }
+    assert!(summary["bytes_sent"].as_u64() > Some(1675 * 100), "{summary}");
 }
 
 #[test]

@@ -55,14 +55,10 @@ fn each_node_tells_of_the_other_and_of_a_connection_that_resists_quantum_compute
         assert_eq!(peer["addr"], other.addr().to_string());
         assert_eq!(peer["offences"], 0);
     }
+    let endpoint = at_alice.endpoint.clone();
     at_alice.end();
-    until("bob sees that she is gone", || !bob.is_connected(&at_alice_id(&bob)));
+    until("bob sees that she is gone", || !bob.is_connected(&endpoint));
     at_bob.end();
-}
-
-/// The only peer that is known.
-fn at_alice_id(machine: &Machine) -> String {
-    machine.ok("peers", "")[0]["endpoint"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -132,6 +128,26 @@ fn a_sync_that_is_killed_in_the_middle_goes_on_and_nothing_is_lost_or_doubled() 
         machine.ok("verify", "");
     }
     assert!(in_the_middle * 2 >= rounds, "only {in_the_middle} of {rounds} were killed in the middle");
+}
+
+#[test]
+fn a_node_that_is_asked_to_end_in_the_middle_of_a_sync_ends_in_order_and_goes_on_later() {
+    const EVENTS: u64 = 40_000;
+    let (sender, receiver) = (Machine::new(), Machine::new());
+    sender.publish("s", &texts("event", EVENTS));
+    let sending = sender.serve();
+    receiver.join(&sender.ticket("s"));
+    let receiving = receiver.serve();
+    until("events arrive", || receiver.count("s") > 0);
+    receiving.end();
+    assert!(receiver.count("s") < EVENTS, "it was not in the middle");
+    let addr = sending.addr();
+    let receiving = receiver.serve();
+    sending.end();
+    let sending = sender.serve_at(addr);
+    until_same(&[&sender, &receiver], "s", EVENTS);
+    receiving.end();
+    sending.end();
 }
 
 #[test]
@@ -212,6 +228,8 @@ fn a_directory_restored_in_place_that_published_too_early_heals() {
         let explained = &machine.ok(&format!("explain s {alice} 2"), "")[0];
         assert_eq!((&explained["is"], &explained["last_valid"]), (&json!("superseded"), &json!(1)), "{explained}");
     }
+    // Nobody has a key to publish the other branch again with. It counts no more, but can be read where it is.
+    assert!(peer.payloads("s").contains(&"after the backup".to_owned()));
     restored.ok("publish s --as alice", "as before\n");
     until_same(&[&restored, &peer], "s", 3);
     assert_eq!(peer.set("s"), json!(["as before", "backed up", "too early"]));
@@ -220,6 +238,112 @@ fn a_directory_restored_in_place_that_published_too_early_heals() {
     at_peer.end();
     restored.ok("verify", "");
     peer.ok("verify", "");
+}
+
+#[test]
+fn what_was_published_too_early_in_several_subjects_counts_once_in_each() {
+    let (restored, peer) = (Machine::new(), Machine::new());
+    let backup = restored.beside("backup");
+    restored.ok("id --new alice", "");
+    let vote = |machine: &Machine, subject: &str, number: &str| {
+        machine.ok(&format!("publish {subject} --as alice --type increment"), &format!("{number}\n"));
+    };
+    let subjects = ["first", "second"];
+    let at_restored = restored.serve();
+    let addr = at_restored.addr();
+    for subject in subjects {
+        vote(&restored, subject, "1");
+        peer.join(&restored.ticket(subject));
+    }
+    at_restored.end();
+    copy(&restored.data_dir(), &backup);
+    let at_restored = restored.serve_at(addr);
+    for subject in subjects {
+        vote(&restored, subject, "10");
+    }
+    let at_peer = peer.serve();
+    for subject in subjects {
+        until_same(&[&restored, &peer], subject, 2);
+    }
+    at_restored.end();
+    restore(&backup, &restored.data_dir());
+    for (subject, number) in subjects.into_iter().flat_map(|subject| [(subject, "100"), (subject, "1000")]) {
+        vote(&restored, subject, number);
+    }
+    let at_restored = restored.serve_at(addr);
+    for subject in subjects {
+        // What is from before the backup, and what was published again.
+        until_same(&[&restored, &peer], subject, 3);
+        for machine in [&restored, &peer] {
+            assert_eq!(machine.ok(&format!("state {subject} --crdt g-counter"), "")[0]["value"], 1_101);
+        }
+    }
+    at_restored.end();
+    at_peer.end();
+}
+
+#[test]
+fn a_node_that_is_told_no_address_is_where_it_was_so_that_tickets_stay_valid() {
+    let (machine, other) = (Machine::new(), Machine::new());
+    let serve = machine.serve_with("");
+    let addrs = serve.addrs.clone();
+    assert_eq!(addrs.len(), 2, "IPv4 and IPv6");
+    serve.end();
+    let serve = machine.serve_with("");
+    assert_eq!(serve.addrs, addrs);
+    serve.kill();
+    let serve = machine.serve_with("");
+    assert_eq!(serve.addrs, addrs);
+    // A copy is another node, and leaves it the ports.
+    serve.end();
+    copy(&machine.data_dir(), &other.data_dir());
+    let copied = other.serve_with("");
+    assert!(copied.addrs.iter().all(|addr| !addrs.contains(addr)), "{addrs:?}, {:?}", copied.addrs);
+}
+
+#[test]
+fn the_node_that_gave_the_ticket_finds_the_other_when_it_comes_back_elsewhere() {
+    let (moves, stays) = (Machine::new(), Machine::new());
+    let before = moves.serve();
+    let at_stays = stays.serve();
+    stays.join(&moves.ticket("s"));
+    let knows = || {
+        let ticket: xaeroflux::SubjectTicket = moves.ticket("s").parse().unwrap();
+        ticket.peers().iter().any(|peer| peer.addrs.contains(&at_stays.addr()))
+    };
+    until("it remembers where the other is, and tells others in tickets", knows);
+    let addr = before.addr();
+    before.end();
+    let after = moves.serve();
+    assert_ne!(after.addr(), addr);
+    moves.publish("s", &["from elsewhere"]);
+    until_same(&[&moves, &stays], "s", 1);
+    after.end();
+    at_stays.end();
+}
+
+#[test]
+fn an_address_given_by_hand_is_called_as_well_as_the_one_in_the_ticket() {
+    let (moved, caller) = (Machine::new(), Machine::new());
+    let before = moved.serve();
+    let (ticket, addr) = (moved.ticket("s"), before.addr());
+    before.end();
+    moved.publish("s", &["found"]);
+    caller.join(&ticket);
+    let after = moved.serve();
+    assert_ne!(after.addr(), addr);
+    let peer = format!("{}@{}", after.endpoint, after.addr());
+    let calling = caller.serve_with(&format!("--listen 127.0.0.1:0 --peer {peer}"));
+    until_same(&[&moved, &caller], "s", 1);
+    calling.end();
+    // And the other way round: the ticket is taken after the address was given.
+    let (late, late_ticket) = (Machine::new(), ticket);
+    let calling = late.serve_with(&format!("--listen 127.0.0.1:0 --peer {peer}"));
+    until("they are connected", || late.is_connected(&after.endpoint));
+    late.join(&late_ticket);
+    until_same(&[&moved, &late], "s", 1);
+    calling.end();
+    after.end();
 }
 
 #[test]

@@ -35,6 +35,15 @@ pub fn writer(replica: usize) -> XaeroID {
 
 /// All events of a history, in the order of the file, which is causal.
 pub fn make(history: &History, subject: SubjectId) -> Result<Vec<Made>, BadHistory> {
+    make_by(history, subject, writer)
+}
+
+/// As [`make`], each replica being the writer that `writer` says.
+pub fn make_by(
+    history: &History,
+    subject: SubjectId,
+    writer: impl Fn(usize) -> XaeroID,
+) -> Result<Vec<Made>, BadHistory> {
     let mut pasts: Vec<Past> = Vec::with_capacity(history.transactions.len());
     let mut clocks = vec![Clock::ZERO; history.replicas];
     let mut made = Vec::with_capacity(history.ops());

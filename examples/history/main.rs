@@ -1,6 +1,6 @@
 //! A history of adds and removes, made elsewhere by many replicas, brought to several separate nodes in random orders.
 //!
-//! `cargo run --release --example history -- FILE [--orders N] [--seed S] [--print] [--data-dir DIR]`
+//! `cargo run --release --example history -- FILE [--orders N] [--seed S] [--nodes K] [--print] [--data-dir DIR]`
 //!
 //! Each operation of the file is one event; the operations of a transaction are chained. Each replica of the file is one
 //! writer, and has seen exactly what the `parents` of its transactions imply. Every node gets all events through
@@ -8,20 +8,25 @@
 //! twice; half of the orders know nothing of causality, so that events wait for their causes. Meanwhile the node resolves
 //! the set in windows of random size. In the end every node must have the same set, and that of the file.
 //!
+//! With `--nodes K` the file's replicas are spread over K nodes, which write apart, and then meet over real connections.
+//!
 //! * [`format`] is the file: one header, then one transaction a line.
 //! * [`events`] gives each operation its dot, its causal context and its clock.
 //! * [`replay`] delivers the events and resolves the sets.
+//! * [`replicas`] signs what each replica wrote, and [`peers`] has nodes write apart and meet: `--nodes`.
 //! * [`random`] is a small generator, so that a seed always means the same orders.
 //!
 //! Prints one JSON line; `ops_per_s` counts each operation once for each node and order. Exits with 1 where the nodes
-//! differ from each other or from the file.
+//! differ from each other or from the file. With `--nodes` it also has `roots_equal` and `bytes_sent`.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod events;
 mod format;
+mod peers;
 mod random;
 mod replay;
+mod replicas;
 
 use std::{
     io::{Write, stdout},
@@ -32,6 +37,7 @@ use std::{
 
 use clap::Parser;
 use format::History;
+use replay::Order;
 use serde::Serialize;
 
 /// Replays a history of adds and removes on several nodes in random orders, and compares what they end with
@@ -45,6 +51,9 @@ struct Options {
     /// Decides the orders, the portions and the windows
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Spread the replicas over so many nodes, which write apart and then meet over connections
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=64))]
+    nodes: Option<u8>,
     /// Print the final set, one path a line, and no JSON
     #[arg(long)]
     print: bool,
@@ -62,6 +71,10 @@ struct Summary {
     converged: bool,
     matches_final: bool,
     ops_per_s: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roots_equal: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_sent: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -81,16 +94,27 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     let began = Instant::now();
     let mut converged = true;
     let mut matches_final = true;
+    let (mut roots_equal, mut bytes_sent) = (true, 0);
     let mut set = None;
     for order in 0..options.orders {
         let data_dir = options.data.data_dir.as_ref().map(|dir| dir.join(format!("order-{order}")));
-        for outcome in replay::replay(&history, replay::Order::new(options.seed, order), data_dir.as_deref())? {
+        let (number, order) = (order, Order::new(options.seed, order));
+        let outcomes = match options.nodes {
+            None => replay::replay(&history, order, data_dir.as_deref())?,
+            Some(nodes) => {
+                let meeting = peers::replay(&history, nodes.into(), order, data_dir.as_deref())?;
+                roots_equal &= meeting.roots_equal;
+                bytes_sent += meeting.bytes_sent;
+                meeting.outcomes
+            }
+        };
+        for outcome in outcomes {
             for (what, found) in [("emitted", outcome.emitted), ("resolved", outcome.resolved)] {
                 matches_final &= found == history.expected;
                 let first = set.get_or_insert_with(|| found.clone());
                 if *first != found {
                     converged = false;
-                    explain(order, outcome.node, what, first, &found);
+                    explain(number, outcome.node, what, first, &found);
                 }
             }
         }
@@ -99,7 +123,8 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     if !matches_final && converged {
         explain(0, 0, "all", &history.expected, &set);
     }
-    let delivered = (history.ops() * replay::NODES) as f64 * options.orders as f64;
+    let nodes = options.nodes.map_or(replay::NODES, usize::from);
+    let delivered = (history.ops() * nodes) as f64 * options.orders as f64;
     let summary = Summary {
         txns: history.transactions.len(),
         ops: history.ops(),
@@ -108,6 +133,8 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
         converged,
         matches_final,
         ops_per_s: (delivered / began.elapsed().as_secs_f64()) as u64,
+        roots_equal: options.nodes.map(|_| roots_equal),
+        bytes_sent: options.nodes.map(|_| bytes_sent),
     };
     let mut out = stdout().lock();
     if options.print {
@@ -117,7 +144,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     } else {
         writeln!(out, "{}", serde_json::to_string(&summary)?)?;
     }
-    Ok(converged && matches_final)
+    Ok(converged && matches_final && roots_equal)
 }
 
 /// Says on standard error in what two sets differ.

@@ -33,8 +33,8 @@ const REPEAT_ONE_IN: usize = 10;
 /// what a subject takes before it says that it is busy.
 const CALLS_UNDER_WAY: usize = 8;
 
-/// How long a call may take: a commit takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a call, or a meeting of nodes, may take: milliseconds, as a rule.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What decides one order.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,7 @@ impl Order {
     }
 
     /// The random numbers of one node.
-    fn random(self, node: usize) -> Random {
+    pub fn random(self, node: usize) -> Random {
         let mut seeds = Random::new(self.seed);
         let mut random = Random::new(seeds.next() ^ self.number.wrapping_mul(NODES as u64).wrapping_add(node as u64));
         random.next();
@@ -185,7 +185,8 @@ fn settle(call: IngestReceipt) -> Result<(), BadHistory> {
     Ok(())
 }
 
-fn or_set() -> Vec<Operator> {
+/// What resolves the set.
+pub fn or_set() -> Vec<Operator> {
     vec![
         Operator::Sort(Sort::VectorClock.to_operator()),
         Operator::Fold(Fold::ORSet.to_operator()),
@@ -193,7 +194,8 @@ fn or_set() -> Vec<Operator> {
     ]
 }
 
-fn paths(state: &XaeroEvent) -> Result<Vec<String>, BadHistory> {
+/// The paths in a set that was resolved, sorted.
+pub fn paths(state: &XaeroEvent) -> Result<Vec<String>, BadHistory> {
     let set = rkyv::from_bytes::<Vec<Vec<u8>>, _>(&state.evt.data)?;
     Ok(set.into_iter().map(String::from_utf8).collect::<Result<_, _>>()?)
 }

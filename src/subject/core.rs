@@ -16,6 +16,7 @@ use super::{
     prover::KeptProver,
     run::HandleInner,
     supervisor::{HostFollower, Lifecycle, SubjectActor, Wake},
+    sync::hub::Hub,
 };
 use crate::{
     actors::{
@@ -74,6 +75,7 @@ pub(crate) struct Running {
     pub(crate) handle: Weak<HandleInner>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) prover: KeptProver,
+    pub(crate) hub: Arc<Hub>,
 }
 
 impl Core {

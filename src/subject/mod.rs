@@ -52,6 +52,7 @@ pub use shares::ShareError;
 pub use sharing::SubjectInfo;
 pub use subscription::{EventStream, Subscription};
 pub use supervisor::{Publish, SubjectActor};
+pub use sync::peers::SubjectPeer;
 pub use transfer::{
     ExportError, ExportOptions, ExportSummary, ImportError, ImportFailure, ImportFork, ImportSummary, Progress,
 };

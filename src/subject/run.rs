@@ -17,6 +17,7 @@ use super::{
     follower::LogSource,
     prover::KeptProver,
     supervisor::{Drain, Grown, KillChild, Lifecycle, SubjectActor, Terminate},
+    sync::hub::Hub,
 };
 use crate::actors::{aof::AofEnv, watch::ChildKind};
 
@@ -83,7 +84,9 @@ impl Handle {
             keyring: Arc::clone(&engine.keyring),
             log: Arc::clone(&log),
         };
-        let actor = SubjectActor::new(Arc::clone(core), Arc::clone(&engine), env, Arc::clone(&lifecycle));
+        let hub = Arc::new(Hub::default());
+        let (lifetime, sessions) = (Arc::clone(&lifecycle), Arc::clone(&hub));
+        let actor = SubjectActor::new(Arc::clone(core), Arc::clone(&engine), env, lifetime, sessions);
         let supervisor = SubjectActor::start_in_arbiter(engine.runtime.main(), move |_| actor);
         let weak = supervisor.downgrade();
         log.set_grown(Arc::new(move || {
@@ -99,6 +102,7 @@ impl Handle {
             handle: Arc::downgrade(&inner),
             lifecycle: Arc::clone(&inner.lifecycle),
             prover: KeptProver::default(),
+            hub,
         };
         for attached in core.followers().iter() {
             if let Some(follower) = attached.follower.upgrade() {

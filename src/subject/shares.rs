@@ -215,17 +215,21 @@ impl Engine {
         })
     }
 
-    /// Remembers where peers of a subject were seen, before those that were known. Of a subject that is not shared nothing
-    /// is remembered.
-    #[allow(dead_code, reason = "the network calls it")]
+    /// Remembers where peers of a subject were seen, before those that were known, and before where the same were seen
+    /// before. Of a subject that is not shared nothing is remembered. The network is not told: the news is its own.
     pub(crate) fn remember_peers(&self, subject: SubjectId, peers: &[PeerAddr]) -> Result<(), Error> {
         if self.share(subject)?.is_none() {
             return Ok(());
         }
         let own = self.endpoint_id()?;
-        self.change_share(subject, |known| {
-            let mut share = known.ok_or(StorageError::Closed)?;
-            let others = peers.iter().chain(&share.peers).filter(|peer| peer.endpoint != own);
+        self.change_quietly(subject, |known| {
+            let mut share = known?.map(|share| Share::clone(&share)).ok_or(StorageError::Closed)?;
+            let before = |seen: &PeerAddr| share.peers.iter().find(|known| known.endpoint == seen.endpoint).cloned();
+            let seen: Vec<PeerAddr> = peers
+                .iter()
+                .map(|seen| before(seen).map_or_else(|| seen.clone(), |known| known.joined(seen.clone())))
+                .collect();
+            let others = seen.iter().chain(&share.peers).filter(|peer| peer.endpoint != own);
             share.peers = merged(others, MAX_PEERS);
             Ok(share)
         })?;
@@ -268,6 +272,22 @@ impl Engine {
         id: SubjectId,
         change: impl FnOnce(Result<Option<Arc<Share>>, StorageError>) -> Result<Share, Error>,
     ) -> Result<Arc<Share>, Error> {
+        let (share, has_changed) = self.change_quietly(id, change)?;
+        if has_changed {
+            let listener = self.shares.on_change.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(listener) = listener {
+                listener(id);
+            }
+        }
+        Ok(share)
+    }
+
+    /// Tells nobody, and whether there is something to tell.
+    fn change_quietly(
+        &self,
+        id: SubjectId,
+        change: impl FnOnce(Result<Option<Arc<Share>>, StorageError>) -> Result<Share, Error>,
+    ) -> Result<(Arc<Share>, bool), Error> {
         // Before the lock, whose holder waits for the committer.
         if self.committer.is_own_thread() {
             return Err(StorageError::OwnThread.into());
@@ -278,17 +298,13 @@ impl Engine {
         if let Ok(Some(before)) = before
             && *before == share
         {
-            return Ok(before);
+            return Ok((before, false));
         }
         let log = self.store.log(id, &share.name);
         self.ask(&log, Batch::Share(Some(Arc::new(share.encode()))))?;
         let share = self.shares.learn(share);
         drop(changing);
-        let listener = self.shares.on_change.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(listener) = listener {
-            listener(id);
-        }
-        Ok(share)
+        Ok((share, true))
     }
 
     /// Where peers reach this node, as far as that is known: its endpoint at least.

@@ -12,7 +12,14 @@ fn it_ends_in_the_states_that_it_must_and_leaves_nothing_behind() {
     assert!(events("state").iter().all(|state| state["ok"] == true && state["value"] == state["expected"]));
     assert!(events("disk").iter().all(|disk| disk["ok"] == true && disk["data_file_bytes"].as_u64() > Some(0)));
     let restarted: BTreeSet<_> = events("restarted").iter().map(|line| line["child"].as_str().unwrap()).collect();
-    assert_eq!(restarted, BTreeSet::from(["AOF actor", "batch actor"]));
+    assert_eq!(restarted, BTreeSet::from(["AOF actor", "batch actor", "sync actor"]));
+    let roots = |when: &str| {
+        let told: Vec<_> = events("roots").into_iter().filter(|line| line["when"] == when).collect();
+        assert!(told.len() == 1 && told[0]["ok"] == true, "{told:?}");
+        told[0]["roots"].as_array().unwrap().iter().map(|root| root.as_str().unwrap()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!([roots("apart").len(), roots("together").len(), roots("after the kills").len()], [3, 1, 1]);
+    assert!(events("sent").iter().all(|sent| sent["bytes"].as_u64() > Some(0)));
     let done = lines.last().unwrap();
     assert_eq!((&done["event"], &done["ok"]), (&"done".into(), &true.into()));
     assert!(done["seconds"].as_f64().unwrap() < 20.0);

@@ -16,7 +16,7 @@ use iroh::{
 };
 use tokio::{runtime::Runtime, time::timeout};
 use xaeroflux::{
-    EndpointId, Node, SubjectTicket, XaeroID,
+    EndpointId, Node, PeerAddr, SubjectTicket, XaeroID,
     wire::{
         sign::SecretIdentity,
         sync::{
@@ -25,6 +25,9 @@ use xaeroflux::{
         },
     },
 };
+
+/// The protocol, as the transport names it.
+const ALPN: &[u8] = b"xaeroflux/1";
 
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,6 +47,8 @@ pub struct Eve {
     connection: Connection,
     control: (SendStream, RecvStream),
     tags: TagKey,
+    /// Her own side of the connection.
+    role: Role,
     endpoint: EndpointId,
     identity: Arc<SecretIdentity>,
     _endpoint: Endpoint,
@@ -53,11 +58,56 @@ impl Eve {
     /// Calls the node and exchanges hellos.
     pub fn calls(node: &Node) -> Self {
         let addr = node.peer_addr().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let identity = Arc::new(SecretIdentity::generate().unwrap());
+        let (runtime, endpoint, identity) = Self::listens();
         let greeted = runtime.block_on(async {
-            let endpoint = Endpoint::builder(presets::Minimal)
+            let id = iroh::EndpointId::from_bytes(addr.endpoint.as_bytes()).unwrap();
+            let to = EndpointAddr::new(id).with_addrs(addr.addrs.iter().copied().map(TransportAddr::Ip));
+            let connection = endpoint.connect(to, ALPN).await.unwrap();
+            let (mut send, mut recv) = connection.open_bi().await.unwrap();
+            let (binding, tags) = bind(&connection, &endpoint, Role::Dialer);
+            send.write_all(&hello(&identity, Role::Dialer, &binding)).await.unwrap();
+            let Some(Message::Hello(hello)) = read(&mut recv).await else { panic!("no hello") };
+            hello.verify(Role::Acceptor, &binding).unwrap();
+            (connection, (send, recv), tags)
+        });
+        Self::greeted(runtime, endpoint, identity, Role::Dialer, greeted)
+    }
+
+    /// Has the node call her, and exchanges hellos.
+    pub fn is_called_by(node: &Node) -> Self {
+        let (runtime, endpoint, identity) = Self::listens();
+        let addrs = endpoint.bound_sockets();
+        node.add_peer(PeerAddr { endpoint: EndpointId::from(*endpoint.id().as_bytes()), addrs, relay: None }).unwrap();
+        let greeted = runtime.block_on(async {
+            let connection = endpoint.accept().await.unwrap().await.unwrap();
+            let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+            let (binding, tags) = bind(&connection, &endpoint, Role::Acceptor);
+            let Some(Message::Hello(theirs)) = read(&mut recv).await else { panic!("no hello") };
+            theirs.verify(Role::Dialer, &binding).unwrap();
+            send.write_all(&hello(&identity, Role::Acceptor, &binding)).await.unwrap();
+            (connection, (send, recv), tags)
+        });
+        Self::greeted(runtime, endpoint, identity, Role::Acceptor, greeted)
+    }
+
+    fn greeted(
+        runtime: Runtime,
+        endpoint: Endpoint,
+        identity: Arc<SecretIdentity>,
+        role: Role,
+        (connection, control, tags): (Connection, (SendStream, RecvStream), TagKey),
+    ) -> Self {
+        let id = EndpointId::from(*endpoint.id().as_bytes());
+        Self { runtime, connection, control, tags, role, endpoint: id, identity, _endpoint: endpoint }
+    }
+
+    /// An endpoint and a key of her own.
+    fn listens() -> (Runtime, Endpoint, Arc<SecretIdentity>) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let bind = async {
+            Endpoint::builder(presets::Minimal)
                 .crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .alpns(vec![ALPN.to_vec()])
                 .relay_mode(RelayMode::Disabled)
                 .clear_address_lookup()
                 .clear_ip_transports()
@@ -65,23 +115,10 @@ impl Eve {
                 .unwrap()
                 .bind()
                 .await
-                .unwrap();
-            let id = iroh::EndpointId::from_bytes(addr.endpoint.as_bytes()).unwrap();
-            let to = EndpointAddr::new(id).with_addrs(addr.addrs.iter().copied().map(TransportAddr::Ip));
-            let connection = endpoint.connect(to, b"xaeroflux/1").await.unwrap();
-            let mut exported = [0; 32];
-            connection.export_keying_material(&mut exported, Binding::LABEL, &[]).unwrap();
-            let binding = Binding { exported, dialer: *endpoint.id().as_bytes(), acceptor: *addr.endpoint.as_bytes() };
-            let (mut send, mut recv) = connection.open_bi().await.unwrap();
-            let hello = Hello::sign(&*identity, identity.public_key(), Versions::OURS, Role::Dialer, &binding).unwrap();
-            send.write_all(&Message::Hello(Box::new(hello)).encode()).await.unwrap();
-            let Some(Message::Hello(hello)) = read(&mut recv).await else { panic!("no hello") };
-            hello.verify(Role::Acceptor, &binding).unwrap();
-            (connection, (send, recv), TagKey::new(exported), endpoint)
-        });
-        let (connection, control, tags, endpoint) = greeted;
-        let id = EndpointId::from(*endpoint.id().as_bytes());
-        Self { runtime, connection, control, tags, endpoint: id, identity, _endpoint: endpoint }
+                .unwrap()
+        };
+        let endpoint = runtime.block_on(bind);
+        (runtime, endpoint, Arc::new(SecretIdentity::generate().unwrap()))
     }
 
     /// Calls the node and opens the stream of the subject, as everybody does who has the ticket.
@@ -93,9 +130,20 @@ impl Eve {
 
     /// Tells of the subject, waits for the answer, and opens a stream.
     pub fn opens(&mut self, ticket: &SubjectTicket) -> Stream {
-        let tag = self.tag(ticket, Role::Dialer);
+        let tag = self.tag(ticket, self.role);
         self.says(&Message::Tags(vec![tag]));
         self.opens_again(ticket)
+    }
+
+    /// Waits until the node tells of the subject, tells of it too, and takes the stream that the node opens.
+    pub fn is_opened(&mut self, ticket: &SubjectTicket) -> Stream {
+        let (ours, theirs) = (self.tag(ticket, Role::Acceptor), self.tag(ticket, Role::Dialer));
+        while !matches!(self.hears(), Some(Message::Tags(tags)) if tags.contains(&theirs)) {}
+        self.says(&Message::Tags(vec![ours]));
+        let (send, recv) = self.waits(self.connection.accept_bi()).expect("a stream");
+        let mut stream = Stream { handle: self.runtime.handle().clone(), send, recv };
+        assert_eq!(stream.hears(), Some(Message::Open(theirs)));
+        stream
     }
 
     /// Waits until the node offers the subject, and opens a stream.
@@ -208,9 +256,8 @@ impl Stream {
     /// Hears everything up to the first summary.
     pub fn hears_summary(&mut self) -> Summary {
         loop {
-            match self.hears().expect("the stream is gone") {
-                Message::Summary(summary) => return summary,
-                _ => {}
+            if let Message::Summary(summary) = self.hears().expect("the stream is gone") {
+                return summary;
             }
         }
     }
@@ -218,9 +265,10 @@ impl Stream {
     /// Hears everything up to a whole version vector.
     pub fn hears_vector(&mut self) -> Vector {
         loop {
-            match self.hears().expect("the stream is gone") {
-                Message::Vector(vector) if !vector.more => return vector,
-                _ => {}
+            if let Message::Vector(vector) = self.hears().expect("the stream is gone")
+                && !vector.more
+            {
+                return vector;
             }
         }
     }
@@ -247,6 +295,20 @@ impl Stream {
 /// The header of a message of this kind with a body of so many bytes, by its own word.
 pub fn header(kind: Kind, length: u32) -> Vec<u8> {
     [&[kind.byte()], length.to_le_bytes().as_slice()].concat()
+}
+
+/// What a connection is to its two ends, of which Eve's is this one.
+fn bind(connection: &Connection, endpoint: &Endpoint, role: Role) -> (Binding, TagKey) {
+    let mut exported = [0; 32];
+    connection.export_keying_material(&mut exported, Binding::LABEL, &[]).unwrap();
+    let (ours, theirs) = (*endpoint.id().as_bytes(), *connection.remote_id().as_bytes());
+    let (dialer, acceptor) = if role == Role::Dialer { (ours, theirs) } else { (theirs, ours) };
+    (Binding { exported, dialer, acceptor }, TagKey::new(exported))
+}
+
+fn hello(identity: &SecretIdentity, role: Role, binding: &Binding) -> Vec<u8> {
+    let hello = Hello::sign(identity, identity.public_key(), Versions::OURS, role, binding).unwrap();
+    Message::Hello(Box::new(hello)).encode()
 }
 
 /// The next message; `None` at the end of the stream.

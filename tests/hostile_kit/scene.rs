@@ -2,7 +2,7 @@
 
 use xaeroflux::{NetworkConfig, Notices, SubjectTicket, prelude::*, wire::sync::ByeReason};
 
-use super::{Eve, until};
+use super::{Eve, Stream, until};
 
 /// An honest node.
 pub struct Peer {
@@ -90,7 +90,7 @@ impl Scene {
     }
 
     /// A peer that shares the subject.
-    pub fn eve(&self) -> (Eve, super::Stream) {
+    pub fn eve(&self) -> (Eve, Stream) {
         Eve::joins(&self.alice.node, &self.ticket)
     }
 
@@ -113,7 +113,7 @@ impl Scene {
     /// As [`cuts_off`](Self::cuts_off), with the notice that the subject gives.
     pub fn cuts_off_and_tells(&self, eve: &Eve, what: &str) {
         self.cuts_off(eve, what);
-        until("there is no notice", || match self.notices.try_next() {
+        until("there is no notice", || match self.notice() {
             Some(Notice::PeerCutOff { endpoint, writer, what: told }) => {
                 assert_eq!((endpoint, writer), (eve.endpoint(), eve.writer()));
                 assert!(told.contains(what), "{told}");
@@ -121,6 +121,13 @@ impl Scene {
             }
             _ => false,
         });
+    }
+
+    /// What Alice's subject has to tell. Nothing of it died of what Eve said.
+    pub fn notice(&self) -> Option<Notice> {
+        let notice = self.notices.try_next();
+        assert!(!matches!(notice, Some(Notice::ChildDied { .. } | Notice::Escalated { .. })), "{notice:?}");
+        notice
     }
 
     /// Eve is connected and has done nothing wrong.
@@ -147,5 +154,16 @@ impl Scene {
         });
         self.converges(hers + of_carol + 2 + others);
         assert!(alice.subject.frames(0, 10).unwrap().starts_with(&self.before), "something was lost");
+        while self.notice().is_some() {}
     }
+}
+
+/// Eve says this once both have compared what they have, and is cut off for it.
+pub fn is_cut_off_for_saying(what: &str, says: impl FnOnce(&Scene, &mut Stream)) {
+    let scene = Scene::new();
+    let (eve, mut stream) = scene.eve();
+    stream.has_the_same();
+    says(&scene, &mut stream);
+    scene.cuts_off_and_tells(&eve, what);
+    scene.is_unharmed();
 }

@@ -91,6 +91,13 @@ impl Writer {
         });
     }
 
+    /// An event of a type that only engines make.
+    pub fn write_as_engine(&mut self, event_type: EventType, payload: &[u8]) {
+        let (clock, subject) = (Clock::from_millis(FIRST_MILLIS + self.len()), self.subject);
+        let dot = Dot::new(self.id(), self.len() + 1);
+        self.append(&Record { subject, dot, clock, latest_ts: 0, deps: &[], event_type, payload });
+    }
+
     /// An event in the name of somebody else.
     pub fn write_as(&mut self, dot: Dot, payload: &[u8]) {
         let clock = Clock::from_millis(FIRST_MILLIS);
@@ -159,4 +166,20 @@ pub fn chunk<'f>(frames: impl IntoIterator<Item = &'f [u8]>, proofs: impl IntoIt
         assert!(builder.prove(proof));
     }
     builder.finish().unwrap()
+}
+
+/// A log of so many events, of an author of whom nobody knows anything.
+pub fn log(subject: SubjectId, events: u64) -> Writer {
+    let mut writer = Writer::new(subject);
+    for n in 0..events {
+        writer.write(format!("event {n}").as_bytes());
+    }
+    writer
+}
+
+/// The head of a log, with another signature than its author's.
+pub fn unsigned(writer: &Writer) -> SignedHead {
+    let mut head = writer.head().encode();
+    *head.last_mut().unwrap() ^= 1;
+    SignedHead::decode(&head).unwrap()
 }

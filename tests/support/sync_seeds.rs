@@ -18,7 +18,7 @@ use xaeroflux::{
 
 use super::{
     checks::{sync_events::SUBJECT, sync_hello::BINDING},
-    writer::{Writer, chunk},
+    writer::{self, Writer, chunk},
 };
 
 struct Seeds<'a>(&'a Path);
@@ -50,11 +50,7 @@ impl<'a> Seeds<'a> {
 }
 
 fn log(events: u64) -> Writer {
-    let mut writer = Writer::new(SubjectId::from(SUBJECT));
-    for n in 0..events {
-        writer.write(format!("event {n}").as_bytes());
-    }
-    writer
+    writer::log(SubjectId::from(SUBJECT), events)
 }
 
 /// One of each kind, and such as no peer sends.

@@ -131,6 +131,11 @@ impl Bus {
         self.unlock_and_wake_senders(queue);
     }
 
+    /// Whether it takes nothing any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Takes events again, after a [`close`](Self::close): the subject runs once more.
     pub fn reopen(&self) {
         self.lock().closed = false;

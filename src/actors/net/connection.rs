@@ -76,7 +76,6 @@ async fn talk(
     let peer = PeerInfo {
         endpoint,
         writer: hello.writer(),
-        key: hello.key().clone(),
         role,
         addr: endpoint::remote_addr(connection),
         post_quantum: endpoint::post_quantum(connection),
@@ -86,6 +85,7 @@ async fn talk(
         Ok(admission) => admission,
         Err(ended) => return (ended, send),
     };
+    tracing::info!(endpoint = %peer.endpoint, writer = %peer.writer, addr = ?peer.addr, "connected to a peer");
     endpoint::welcome(connection);
     let mut talk = Talk {
         shared,
@@ -117,7 +117,7 @@ struct Opened {
 /// What the tasks beside the control stream come back with.
 enum Done {
     /// The peer's stream has said what it is about.
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// A stream has been handed over, or could not be.
     Nothing,
 }
@@ -172,7 +172,7 @@ impl Talk<'_> {
                     return Err(Ended::Offence("the peer opened a stream in one direction, which this protocol has not".to_owned()));
                 }
                 Some(done) = self.opening.join_next() => match done {
-                    Ok(Done::Opened(opened)) => self.opened(opened)?,
+                    Ok(Done::Opened(opened)) => self.opened(*opened)?,
                     Ok(Done::Nothing) => {}
                     Err(error) => tracing::error!(%error, "a task that opens streams died"),
                 },
@@ -245,7 +245,7 @@ impl Talk<'_> {
                 // Reset: what it was about does not matter any more.
                 Ok(Err(_)) => return Done::Nothing,
             };
-            Done::Opened(Opened { send, reader, tag })
+            Done::Opened(Box::new(Opened { send, reader, tag }))
         });
     }
 
@@ -291,7 +291,7 @@ fn hand_over(
         reset(&mut send, &mut reader, ByeReason::Refused);
         return;
     };
-    let stream = SubjectStream { subject, peer, reader, send, slot };
+    let stream = SubjectStream { peer, reader, send, slot };
     let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (share.sink)(stream)));
     if taken.is_err() {
         tracing::error!(%subject, "what takes the streams of a subject panicked");

@@ -80,17 +80,6 @@ impl MessageReader {
         }
     }
 
-    /// The stream, to stop it.
-    pub(crate) const fn recv_mut(&mut self) -> &mut RecvStream {
-        &mut self.recv
-    }
-
-    /// Ends the stream in this direction, and tells the peer why.
-    pub(crate) fn stop(&mut self, reason: ByeReason) {
-        // Where it has ended already there is nothing to end.
-        let _ = self.recv.stop(VarInt::from_u32(reason.code().into()));
-    }
-
     /// The next message; `None` at the end of the stream.
     ///
     /// # Errors
@@ -103,6 +92,12 @@ impl MessageReader {
                 Came::End => return Ok(None),
             }
         }
+    }
+
+    /// Ends the stream in this direction, and tells the peer why.
+    pub(crate) fn stop(&mut self, reason: ByeReason) {
+        // Where it has ended already there is nothing to end.
+        let _ = self.recv.stop(VarInt::from_u32(reason.code().into()));
     }
 
     /// The next message, or a sign that one is on its way. Messages that may be skipped are.

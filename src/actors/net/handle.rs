@@ -175,8 +175,11 @@ impl NetHandle {
     /// Keeps a connection to this peer from now on.
     ///
     /// # Errors
-    /// [`NetError::BadEndpoint`], [`NetError::BadRelay`].
+    /// [`NetError::BadEndpoint`], [`NetError::BadRelay`]; [`NetError::GivenUp`], where nobody is called any more.
     pub(crate) fn add_peer(&self, peer: PeerAddr) -> Result<(), NetError> {
+        if let Some(failure) = self.failure() {
+            return Err(failure);
+        }
         super::endpoint::address(&peer)?;
         self.0.shared.book.add(peer);
         Ok(())
@@ -199,6 +202,7 @@ impl NetHandle {
     }
 
     /// Tells when something of [`peers`](Self::peers) may have changed: a connection came or went, a call failed.
+    #[cfg(test)]
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.shared.book.watch()
     }

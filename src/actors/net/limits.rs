@@ -104,6 +104,9 @@ pub(crate) struct Timing {
     pub(crate) keep_alive: Duration,
     /// For the farewells, when the node stops.
     pub(crate) stop: Duration,
+    /// For the sockets to close after them. Whoever was being called and has not answered is given up after three probe
+    /// time-outs of a second; sockets that are dropped before are an error in iroh's log.
+    pub(crate) close: Duration,
 }
 
 impl Default for Timing {
@@ -116,6 +119,7 @@ impl Default for Timing {
             idle: Duration::from_secs(4),
             keep_alive: Duration::from_millis(900),
             stop: Duration::from_secs(2),
+            close: Duration::from_secs(4),
         }
     }
 }

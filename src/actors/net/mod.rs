@@ -34,10 +34,8 @@ mod tests;
 
 pub use config::{NetworkConfig, Swarming};
 pub use error::NetError;
-pub(crate) use error::ReadMessageError;
-pub(crate) use framed::{Came, MessageReader, write_message};
+pub(crate) use framed::{Came, write_message};
 pub(crate) use gossip::{Heard, SwarmLink};
 pub(crate) use handle::NetHandle;
 pub use handle::PeerStatus;
-pub(crate) use shares::Sink;
-pub(crate) use streams::{PeerInfo, Slot, SubjectStream};
+pub(crate) use streams::{PeerInfo, SubjectStream};

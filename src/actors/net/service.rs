@@ -83,7 +83,7 @@ impl Shared {
         let _ = timeout(self.config.timing.stop, self.swarms.stop()).await;
         if let Some(endpoint) = endpoint {
             // Peers that do not answer are left to their own time-outs.
-            let _ = timeout(self.config.timing.stop, endpoint.close()).await;
+            let _ = timeout(self.config.timing.close, endpoint.close()).await;
         }
     }
 }

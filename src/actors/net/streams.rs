@@ -16,7 +16,6 @@ use tokio::sync::{Notify, mpsc};
 use super::framed::MessageReader;
 use crate::wire::{
     id::{EndpointId, SubjectId, XaeroID},
-    key::PublicKey,
     sync::{ByeReason, Role, Tag},
 };
 
@@ -27,8 +26,6 @@ pub(crate) struct PeerInfo {
     pub(crate) endpoint: EndpointId,
     /// The peer's writer.
     pub(crate) writer: XaeroID,
-    /// The writer's key.
-    pub(crate) key: PublicKey,
     /// Which side of the connection this node is.
     pub(crate) role: Role,
     /// Where the peer is, if it is reached directly.
@@ -41,8 +38,6 @@ pub(crate) struct PeerInfo {
 /// taken off already. Dropping it ends the stream.
 #[derive(Debug)]
 pub(crate) struct SubjectStream {
-    /// The subject.
-    pub(crate) subject: SubjectId,
     /// Who is at the other end.
     pub(crate) peer: PeerInfo,
     /// What comes.
@@ -65,7 +60,7 @@ pub(super) fn reset(send: &mut SendStream, reader: &mut MessageReader, reason: B
     let code = VarInt::from_u32(reason.code().into());
     // Where it has ended already there is nothing to end.
     let _ = send.reset(code);
-    let _ = reader.recv_mut().stop(code);
+    reader.stop(reason);
 }
 
 /// The slots of one connection.

@@ -1,14 +1,16 @@
 //! `xaeroflux demo`: the main job, told as a story and checked as it goes.
 //!
 //! Three people react to a post, tag a document and vote on a feature, at the same time; one of them is offline for a
-//! while; actors are killed while events are on their way; the program is stopped and started. After each scene it says
+//! while; actors are killed while events are on their way; three nodes that wrote apart meet over connections, and
+//! go on while a network and a sync actor are killed; the program is stopped and started. After each scene it says
 //! what state the edits came to and what is on disk, and compares that with what the scene must come to.
 //!
 //! * [`narrator`] tells and compares.
 //! * [`stage`] is where it happens: the temporary directory, the node, and the people.
-//! * [`scenes`] is what happens.
+//! * [`scenes`] is what happens, and [`peers`] the scene with several nodes and connections between them.
 
 mod narrator;
+mod peers;
 mod scenes;
 mod stage;
 
@@ -42,7 +44,8 @@ fn play(global: &Global, directory: &tempfile::TempDir, narrator: &mut Narrator<
     let reactions = scenes::reactions(&stage, narrator)?;
     let tags = scenes::tags(&stage, narrator)?;
     let votes = scenes::votes(&stage, narrator)?;
+    let plan = peers::play(&stage, narrator)?;
     drop(stage);
     let stage = Stage::open(directory.path(), global.map_size)?;
-    scenes::restart(&stage, &[reactions, tags, votes], narrator)
+    scenes::restart(&stage, &[reactions, tags, votes, plan], narrator)
 }

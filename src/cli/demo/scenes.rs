@@ -81,7 +81,7 @@ pub fn reactions(stage: &Stage<'_>, narrator: &mut Narrator<'_>) -> Result<Endin
 pub fn tags(stage: &Stage<'_>, narrator: &mut Narrator<'_>) -> Result<Ending, Failure> {
     const SUBJECT: &str = "demo/proposal-v2-tags";
     narrator.scene("tags", "two machines edit tags, apart for a while (OR-Set)")?;
-    let laptop = stage.laptop()?;
+    let laptop = stage.other("laptop")?;
     let train = laptop.identity("carol")?;
     let (here, there) = (stage.node.subject(SUBJECT), laptop.subject(SUBJECT));
     let handles = (here.run()?, there.run()?);
@@ -193,7 +193,7 @@ fn vote(subject: &Subject, meeting: &Barrier, id: XaeroID, code: u8) -> Result<V
 }
 
 /// Tells of deaths and restarts until all that were killed are up again.
-fn tell_of_restarts(
+pub(super) fn tell_of_restarts(
     narrator: &mut Narrator<'_>,
     notices: &Notices,
     mut killed: Vec<ChildKind>,
@@ -210,6 +210,7 @@ fn tell_of_restarts(
                 killed.retain(|other| *other != child);
                 let again = match child {
                     ChildKind::Aof => format!("; batches that it had not acknowledged and got again: {replayed}"),
+                    ChildKind::Sync => "; it goes on with what its peers and this node lack of each other".to_owned(),
                     _ => "; it folds on from what is durable".to_owned(),
                 };
                 narrator.tell(
@@ -228,7 +229,7 @@ fn tell_of_restarts(
     Ok(())
 }
 
-fn edit(
+pub(super) fn edit(
     narrator: &mut Narrator<'_>,
     subject: &Subject,
     (name, id): (&str, XaeroID),
@@ -291,7 +292,7 @@ fn resolved(
 }
 
 /// The state that a scene leaves, once it has told what is on disk.
-fn ending(
+pub(super) fn ending(
     narrator: &mut Narrator<'_>,
     node: &Node,
     name: &'static str,
@@ -318,7 +319,7 @@ fn data_file_bytes(node: &Node) -> u64 {
     std::fs::metadata(node.data_dir().join("data.mdb")).map_or(0, |data| data.len())
 }
 
-fn many(values: &[&str]) -> Value {
+pub(super) fn many(values: &[&str]) -> Value {
     Value::Many(values.iter().map(|value| Bytes::from(value.as_bytes().to_vec())).collect())
 }
 

@@ -45,8 +45,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Another node, with a data directory of its own.
-    pub fn laptop(&self) -> Result<Node, Failure> {
-        open(&self.directory.join("laptop"), self.map_size)
+    pub fn other(&self, name: &str) -> Result<Node, Failure> {
+        open(&self.directory.join(name), self.map_size)
     }
 }
 

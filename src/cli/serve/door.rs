@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
 
@@ -29,6 +29,9 @@ use crate::cli::{
 /// How long nobody is let in where the system has no descriptor for one more: it will not have one in the next moment.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How often it is looked whether the node has failed. Who serves it has a second to spare for that.
+const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// What is needed to let clients in.
 pub struct Door<'a> {
     /// Where they knock.
@@ -47,13 +50,17 @@ impl Door<'_> {
     /// Lets clients in until the node is to end.
     ///
     /// # Errors
-    /// Where the system does not let us wait.
+    /// Where the system does not let us wait, and where the node has failed.
     pub fn keep(&self) -> Result<(), Failure> {
         self.woken.set_read_timeout(Some(PAUSE)).map_err(|error| broken(&error))?;
         while !self.interrupt.is_set() {
             let mut asked =
                 [PollFd::new(self.socket.listener(), PollFlags::IN), PollFd::new(self.woken, PollFlags::IN)];
-            match poll(&mut asked, None) {
+            // Nobody tells that the node has failed: it is asked now and then.
+            if let Some(error) = self.served.node().failure() {
+                return Err(error.into());
+            }
+            match poll(&mut asked, Some(&LOOK)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(broken(&error.into())),
             }

@@ -56,6 +56,14 @@ impl Node {
         self._engine.network.handle().map(|net| net.peers()).unwrap_or_default()
     }
 
+    /// Why the node as a whole is of no use any more, if so: the storage takes nothing until the process restarts, or the
+    /// network was started again and failed, again and again. A server ends then.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        let poisoned = self._engine.store.poisoned().map(Error::from);
+        poisoned.or_else(|| self._engine.network.handle().and_then(|net| net.failure()).map(Error::from))
+    }
+
     /// Bytes sent to all peers since the network was switched on, everything included.
     #[must_use]
     pub fn bytes_sent(&self) -> u64 {

@@ -82,19 +82,22 @@ fn a_name_that_a_damaged_row_may_have_held_is_not_taken_for_an_open_subject() {
 #[test]
 fn the_events_of_a_damaged_owned_subject_are_found_by_its_name() {
     let dir = tempfile::tempdir().unwrap();
-    let id = SubjectId::from([7; 32]);
     let opened = node(dir.path());
-    let board = opened.join(&owned("board")).unwrap();
-    let handle = board.run().unwrap();
-    board.publish(XaeroEvent::new("x", CRDT_SET_ADD)).wait().unwrap();
-    drop((board, handle));
+    let id = {
+        let board = opened.create_owned("board").unwrap();
+        board.ticket().unwrap();
+        let _handle = board.run().unwrap();
+        board.publish(XaeroEvent::new("x", CRDT_SET_ADD)).wait().unwrap();
+        board.id()
+    };
     drop(opened);
     damage(dir.path(), id);
     let opened = node(dir.path());
-    assert_eq!((opened.subject("board").id(), opened.subject("board").count().unwrap()), (id, 1));
+    assert_eq!((opened.subject("board").id(), opened.subject("board").count().unwrap()), (id, 2));
     assert!(is_damaged(opened.subject("board").ticket(), id));
     // Mended under the name that it has, whatever the ticket calls it.
-    assert_eq!(opened.join(&owned("plan")).unwrap().name(), "board");
+    let plan = SubjectTicket::owned(id, "plan", SubjectSecret::from([7; 32]), &[]).unwrap();
+    assert_eq!(opened.join(&plan).unwrap().name(), "board");
 }
 
 #[test]

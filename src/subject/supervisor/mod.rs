@@ -108,7 +108,13 @@ enum End {
 }
 
 impl SubjectActor {
-    pub(crate) fn new(core: Arc<Core>, engine: Arc<Engine>, env: AofEnv, lifecycle: Arc<Lifecycle>) -> Self {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        engine: Arc<Engine>,
+        env: AofEnv,
+        lifecycle: Arc<Lifecycle>,
+        hub: Arc<Hub>,
+    ) -> Self {
         Self {
             _gone: Gone { lifecycle: Arc::clone(&lifecycle), core: Arc::clone(&core) },
             core,
@@ -124,7 +130,7 @@ impl SubjectActor {
             segment: Child::default(),
             batch: Child::default(),
             sync: Child::default(),
-            hub: Arc::default(),
+            hub,
             set_aside: None,
             drained: None,
             refusals: Refusals::default(),

@@ -22,9 +22,10 @@ use super::{
 use crate::{
     actors::{
         net::{NetHandle, PeerInfo, SubjectStream, Swarming},
+        sync::swarm::HANDFUL,
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
-    subject::{core::Core, notice::Notice},
+    subject::{core::Core, error::Error, notice::Notice},
     wire::{
         endpoint::PeerAddr,
         id::EndpointId,
@@ -45,6 +46,10 @@ const MOST_REFUSED: usize = 1_024;
 /// A session that lasted so long was no failure in a row with the one before.
 const LASTING: Duration = Duration::from_secs(60);
 
+/// A session that has lasted so long is with a peer that keeps the rules, and where that was seen is remembered. Long
+/// enough for one that does not to show itself.
+const ESTABLISHED: Duration = Duration::from_secs(2);
+
 /// Offer the subject under the secrets that it has now.
 pub(crate) struct Offer;
 
@@ -56,6 +61,13 @@ impl Message for Offer {
 struct Arrived(SubjectStream);
 
 impl Message for Arrived {
+    type Result = ();
+}
+
+/// A session is [`ESTABLISHED`], if it still goes on.
+struct Established(u64);
+
+impl Message for Established {
     type Result = ();
 }
 
@@ -77,13 +89,11 @@ pub(crate) struct SyncActor {
     source: Source,
     net: NetHandle,
     hub: Arc<Hub>,
-    sessions: HashMap<u64, AbortHandle>,
+    sessions: HashMap<u64, (PeerInfo, AbortHandle)>,
     /// Peers that were not served, and of whom that was told.
     refused: HashSet<EndpointId>,
     /// The secrets under which the subject was offered.
     secrets: Vec<SubjectSecret>,
-    /// The peers of tickets when it was.
-    peers: Vec<PeerAddr>,
     /// What it does in its swarm.
     swarmer: Option<AbortHandle>,
     /// The wait before the next offer, while sessions fail in a row.
@@ -111,7 +121,6 @@ impl SyncActor {
             sessions: HashMap::new(),
             refused: HashSet::new(),
             secrets: Vec::new(),
-            peers: Vec::new(),
             swarmer: None,
             wait: FIRST_WAIT,
             offering: false,
@@ -133,18 +142,18 @@ impl SyncActor {
         if self.secrets.iter().any(|secret| !secrets.contains(secret)) {
             self.end_sessions();
         }
+        let is_another_swarm = self.secrets.first() != secrets.first();
+        self.secrets = secrets;
         let peers: Vec<PeerAddr> = share.iter().flat_map(|share| &share.peers).cloned().collect();
-        let has_changed = self.secrets.first() != secrets.first() || self.peers != peers;
-        (self.secrets, self.peers) = (secrets, peers);
         if self.secrets.is_empty() {
             self.leave_swarm();
             self.net.unshare(self.source.log.id);
             return;
         }
-        if has_changed {
-            self.swarm();
+        if is_another_swarm {
+            self.swarm(peers.clone());
         }
-        for peer in &self.peers {
+        for peer in &peers {
             if let Err(error) = self.net.add_peer(peer.clone()) {
                 tracing::warn!(%error, "a peer of a ticket cannot be called");
             }
@@ -160,7 +169,7 @@ impl SyncActor {
     }
 
     /// Is in the swarm of the current secret from now on, if it is to be in any.
-    fn swarm(&mut self) {
+    fn swarm(&mut self, peers: Vec<PeerAddr>) {
         self.leave_swarm();
         let (Some(core), Some(secret)) = (self.core.upgrade(), self.secrets.first()) else { return };
         if self.net.swarming() == Swarming::Never {
@@ -172,7 +181,7 @@ impl SyncActor {
             net: self.net.clone(),
             bell: core.bells.add(),
             key: AnnounceKey::new(secret),
-            peers: self.peers.clone(),
+            peers,
         };
         self.swarmer = Some(self.net.runtime().spawn(swarmer.run()).abort_handle());
     }
@@ -184,7 +193,7 @@ impl SyncActor {
     }
 
     fn end_sessions(&mut self) {
-        for (_, session) in self.sessions.drain() {
+        for (_, (_, session)) in self.sessions.drain() {
             session.abort();
         }
         self.hub.clear();
@@ -255,6 +264,7 @@ impl Handler<Arrived> for SyncActor {
             stream.reset(ByeReason::Refused);
             return;
         }
+        let peer_info = peer.clone();
         let (id, told) = self.hub.join(peer.clone());
         let driver = Driver {
             source: self.source.clone(),
@@ -272,7 +282,48 @@ impl Handler<Arrived> for SyncActor {
                 actor.do_send(Over { id, peer, ending, lasted: begun.elapsed() });
             }
         });
-        self.sessions.insert(id, session.abort_handle());
+        self.sessions.insert(id, (peer_info, session.abort_handle()));
+        ctx.notify_later(Established(id), ESTABLISHED);
+    }
+}
+
+impl Handler<Established> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, Established(id): Established, _: &mut Self::Context) {
+        if let Some((peer, _)) = self.sessions.get(&id)
+            && let Some(addr) = peer.addr
+        {
+            let seen = PeerAddr { addrs: vec![addr], ..PeerAddr::new(peer.endpoint) }.normalized();
+            let (source, net) = (self.source.clone(), self.net.clone());
+            // In a swarm most come for a visit: a handful of peers to find the others by is all that is needed.
+            let most = if self.hub.is_in_swarm() { HANDFUL } else { usize::MAX };
+            // It waits for the disk.
+            self.net.runtime().spawn_blocking(move || remember(&source, &net, seen, most));
+        }
+    }
+}
+
+/// Remembers where a peer was seen, and calls it there from now on when it is gone: a ticket has taken one side to the
+/// other, but it is either that may come back under another address. A peer that is not known yet only as long as fewer than
+/// `most` are.
+fn remember(source: &Source, net: &NetHandle, seen: PeerAddr, most: usize) {
+    let Some(engine) = source.engine.upgrade() else { return };
+    let remembered = engine.share(source.log.id).map_err(Error::from).and_then(|share| {
+        let known: Vec<&PeerAddr> = share.iter().flat_map(|share| &share.peers).collect();
+        let is_it = |known: &&&PeerAddr| known.endpoint == seen.endpoint;
+        let is_enough = match known.iter().find(is_it) {
+            Some(known) => seen.addrs.iter().all(|addr| known.addrs.contains(addr)),
+            None => known.len() >= most,
+        };
+        if is_enough {
+            return Ok(());
+        }
+        net.add_peer(seen.clone())?;
+        engine.remember_peers(source.log.id, &[seen])
+    });
+    if let Err(error) = remembered {
+        tracing::warn!(%error, subject = source.log.name, "where a peer was seen is not remembered");
     }
 }
 
@@ -290,6 +341,8 @@ impl Handler<Over> for SyncActor {
                 self.tell(&Notice::PeerCutOff { endpoint, writer, what: what.clone() });
                 self.net.report_offence(peer.endpoint, what);
             }
+            // The node is stopping, and nothing is wrong.
+            Ending::Failed(_) if self.core.upgrade().is_none_or(|core| core.data.is_closed()) => {}
             Ending::Failed(reason) => {
                 tracing::warn!(%reason, peer = %peer.endpoint, subject = self.source.log.name, "a session with a peer failed");
                 self.offer_later(ctx);

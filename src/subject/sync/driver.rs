@@ -284,7 +284,11 @@ impl State {
         match output {
             Output::Look => self.job(Job::Look),
             Output::Send(message) => self.job(Job::Send(message)),
-            Output::SendVector { push } => self.job(Job::SendVector { push }),
+            Output::SendVector { push } => {
+                self.job(Job::SendVector { push });
+                // A task that has ended says so by itself.
+                drop(self.links.arrived.send(Arrived::Asked));
+            }
             Output::SendForks => self.job(Job::SendForks),
             Output::Read => {
                 self.brief();

@@ -1,6 +1,9 @@
 //! What the sessions of one subject share: who may download, who pushes, and what they have seen of their peers.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use hashbrown::{HashMap, HashSet};
 use tokio::sync::{
@@ -52,6 +55,8 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     /// A session has begun or ended.
     changed: Notify,
+    /// Whether the subject is in its swarm.
+    is_in_swarm: AtomicBool,
 }
 
 #[derive(Default)]
@@ -142,6 +147,16 @@ impl Hub {
     /// Waits until a session begins or ends. One waits at a time.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Notes whether the subject is in its swarm.
+    pub(super) fn note_swarm(&self, is_in: bool) {
+        self.is_in_swarm.store(is_in, Ordering::Relaxed);
+    }
+
+    /// Whether the subject is in its swarm.
+    pub(super) fn is_in_swarm(&self) -> bool {
+        self.is_in_swarm.load(Ordering::Relaxed)
     }
 
     /// How many events each peer with a session has brought.

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use hashbrown::HashMap;
 use thiserror::Error;
 
-use super::replica::Replica;
+use super::{repeats::Repeats, replica::Replica};
 use crate::{
     actors::{
         committer::{IngestOutcome, IngestRefusal, heads::KnownHead, submission::ForeignBatch},
@@ -87,6 +87,7 @@ pub(crate) struct Intake {
     after: HashMap<XaeroID, Peaks>,
     /// Keys that were looked up, or came.
     keys: HashMap<XaeroID, PublicKey>,
+    repeats: Repeats,
 }
 
 /// What is to be done with a chunk.
@@ -107,8 +108,33 @@ pub(crate) struct Verified {
 }
 
 impl Intake {
-    /// Verifies a chunk, compares it with what is here, and prepares what is new for the log.
+    /// The peer is sent a version vector.
+    pub(crate) fn asked(&mut self) {
+        self.repeats.forget();
+    }
+
+    /// Takes up a chunk that has come.
+    pub(crate) fn receive(&mut self, replica: &Replica, chunk: &Events) -> Result<Verdict, IntakeError> {
+        let (checked, asked) = self.check(replica, chunk)?;
+        for CheckedAuthor { author, before, after, .. } in &checked.authors {
+            let noted = self.repeats.note(*author, before.len().saturating_add(1), after.len());
+            noted.map_err(|dot| SyncError::Again { dot })?;
+        }
+        self.compare(replica, chunk, checked, &asked)
+    }
+
+    /// Verifies a chunk once more, after something has changed.
     pub(crate) fn verify(&mut self, replica: &Replica, chunk: &Events) -> Result<Verdict, IntakeError> {
+        let (checked, asked) = self.check(replica, chunk)?;
+        self.compare(replica, chunk, checked, &asked)
+    }
+
+    /// Verifies a chunk, with what is known of its authors.
+    fn check<'c>(
+        &mut self,
+        replica: &Replica,
+        chunk: &'c Events,
+    ) -> Result<(CheckedEvents<'c>, HashMap<XaeroID, KnownHead>), IntakeError> {
         let (after, keys) = (&self.after, &self.keys);
         let (mut asked, mut failed) = (HashMap::<XaeroID, KnownHead>::new(), None);
         let mut known = |author: XaeroID, first: u64| {
@@ -141,6 +167,17 @@ impl Intake {
             }
             checked => checked?,
         };
+        Ok((checked, asked))
+    }
+
+    /// Compares a chunk with what is here, and prepares what is new for the log.
+    fn compare(
+        &mut self,
+        replica: &Replica,
+        chunk: &Events,
+        checked: CheckedEvents<'_>,
+        asked: &HashMap<XaeroID, KnownHead>,
+    ) -> Result<Verdict, IntakeError> {
         for author in &checked.authors {
             let Some(head) = asked.get(&author.author).filter(|head| head.peaks.len() > author.before.len()) else {
                 continue;
@@ -151,7 +188,7 @@ impl Intake {
                 return forked(replica, chunk, author, (dot, here, there)).map(Verdict::Forked);
             }
         }
-        Ok(Verdict::Take(self.prepare(replica, chunk, checked, &asked)))
+        Ok(Verdict::Take(self.prepare(replica, chunk, checked, asked)))
     }
 
     fn prepare(

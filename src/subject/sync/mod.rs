@@ -2,11 +2,12 @@
 //!
 //! * `replica` is the log as sessions see it: what is here, and what shows it.
 //! * `outlet` is what leaves for one peer, `intake` what comes in from one: verified first, then handed over by the same
-//!   door as what is published here.
+//!   door as what is published here. `repeats` finds out who sends the same again and again.
 //! * `driver` runs one [session](crate::actors::sync), with its `lane` for what waits for the stream and its `storing` for
 //!   what came; `hub` is what the sessions of a subject share.
 //! * `swarming` is the subject's place among more peers than it has sessions with.
-//! * `actor` is the child of a subject that starts sessions; `network` the node's network, as its subjects have it.
+//! * `actor` is the child of a subject that starts sessions; `network` the node's network, as its subjects have it; `peers` what
+//!   applications may know of it all.
 
 pub(crate) mod actor;
 mod driver;
@@ -15,6 +16,8 @@ pub(crate) mod intake;
 mod lane;
 pub(crate) mod network;
 pub(crate) mod outlet;
+pub(crate) mod peers;
+mod repeats;
 pub(crate) mod replica;
 mod storing;
 mod swarming;

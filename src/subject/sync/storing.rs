@@ -35,6 +35,8 @@ const MOST_FORKS: usize = crate::wire::sync::MAX_CHUNK_AUTHORS;
 pub(super) enum Arrived {
     Events(Events),
     Fork(Box<Fork>),
+    /// Not from the peer: it is sent a version vector now.
+    Asked,
 }
 
 /// What became of it.
@@ -76,7 +78,7 @@ impl Storing {
                 (None, None) => return,
                 (None, Some(before)) => self.settle(before).await,
                 (Some(Arrived::Events(chunk)), before) => {
-                    let verdict = self.verify(chunk).await;
+                    let verdict = self.receive(chunk).await;
                     let settled = match before {
                         Some(before) => self.settle(before).await,
                         None => Ok(()),
@@ -91,6 +93,11 @@ impl Storing {
                         },
                         (Err(error), _) | (_, Err(error)) => Err(error),
                     }
+                }
+                (Some(Arrived::Asked), before) => {
+                    self.intake.asked();
+                    underway = before;
+                    Ok(())
                 }
                 (Some(Arrived::Fork(fork)), before) => {
                     let settled = match before {
@@ -109,6 +116,14 @@ impl Storing {
                 return;
             }
         }
+    }
+
+    async fn receive(&mut self, chunk: Events) -> Result<(Events, Verdict), IntakeError> {
+        self.blocking(move |replica, intake| {
+            let verdict = intake.receive(replica, &chunk)?;
+            Ok((chunk, verdict))
+        })
+        .await
     }
 
     async fn verify(&mut self, chunk: Events) -> Result<(Events, Verdict), IntakeError> {

@@ -50,12 +50,14 @@ pub(super) struct Swarmer {
 
 /// Ends the visits, however the task ends.
 struct Visits {
+    hub: Arc<Hub>,
     net: NetHandle,
     visited: BTreeSet<EndpointId>,
 }
 
 impl Drop for Visits {
     fn drop(&mut self) {
+        self.hub.note_swarm(false);
         for endpoint in &self.visited {
             self.net.part(*endpoint);
         }
@@ -80,7 +82,7 @@ impl Swarmer {
         };
         let (begun, mut out) = (Instant::now(), Vec::new());
         let mut swarm = Swarm::new(self.net.endpoint_id(), forced);
-        let mut visits = Visits { net: self.net.clone(), visited: BTreeSet::new() };
+        let mut visits = Visits { hub: Arc::clone(&self.hub), net: self.net.clone(), visited: BTreeSet::new() };
         let mut link: Option<SwarmLink> = None;
         let (mut heard, mut look_at, mut alone_at) = (self.bell.rings(), None, None);
         swarm.peers(Duration::ZERO, self.known().len(), &mut out);
@@ -120,6 +122,7 @@ impl Swarmer {
                     }
                 }
             }
+            self.hub.note_swarm(link.is_some());
             let next = swarm.next().and_then(|next| begun.checked_add(next));
             let next = next.into_iter().chain(look_at).chain(alone_at.filter(|_| link.is_some())).min();
             let event = tokio::select! {

@@ -1,4 +1,4 @@
-//! The path of a leaf in a log of which only the beginning and a consistency proof are at hand.
+//! Paths in a log of which only the beginning and a consistency proof are at hand.
 
 use hashbrown::HashMap;
 
@@ -6,6 +6,7 @@ use super::{
     consistency::ConsistencyProof,
     inclusion::{InclusionProof, split},
     node::{Hash, NodeHash},
+    nodes::{Nodes, subtree},
     peaks::Peaks,
 };
 
@@ -46,6 +47,54 @@ impl InclusionProof {
     }
 }
 
+impl ConsistencyProof {
+    /// The proof that leads to the same log from a yet shorter one, with `old` leaves. `nodes` are those of the log that this
+    /// proof leads from. `None` where the proof does not fit them.
+    ///
+    /// So who has the beginning of a log that somebody signed, and the proof of that, can prove it of each shorter
+    /// beginning.
+    ///
+    /// ```
+    /// use xaeroflux::wire::mmr::{ConsistencyProof, Tree, root_at};
+    /// let leaves = [[1; 32], [2; 32], [3; 32], [4; 32], [5; 32], [6; 32]];
+    /// let (mut whole, mut beginning) = (Tree::new(&leaves), Tree::new(&leaves[..4]));
+    /// let from_four = ConsistencyProof::make(&mut whole, 4, 6)?;
+    /// // Who has four leaves only:
+    /// let from_three = from_four.shortened(&mut beginning, 3)?.unwrap();
+    /// from_three.check(&root_at(&mut beginning, 3)?, &root_at(&mut whole, 6)?)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the nodes.
+    pub fn shortened<N: Nodes + ?Sized>(&self, nodes: &mut N, old: u64) -> Result<Option<Self>, N::Error> {
+        let mut known = Known { hash: NodeHash::log(), subtrees: HashMap::new() };
+        if old > self.old || self.old > self.new || known.read(self).is_none() {
+            return Ok(None);
+        }
+        let mut path = Vec::new();
+        // As `make` goes down.
+        let (mut start, mut end) = (0, self.new);
+        while 0 < old && end != old {
+            let middle = start + split(end - start);
+            let beside = if old <= middle { (middle, end) } else { (start, middle) };
+            let Some(hash) = known.subtree_of(nodes, self.old, beside)? else { return Ok(None) };
+            path.push(hash);
+            if old <= middle {
+                end = middle;
+            } else {
+                start = middle;
+            }
+        }
+        if 0 < old && start != 0 {
+            let Some(hash) = known.subtree_of(nodes, self.old, (start, end))? else { return Ok(None) };
+            path.push(hash);
+        }
+        path.reverse();
+        Ok(Some(Self { old, new: self.new, path }))
+    }
+}
+
 /// Roots of subtrees, by the leaves that they cover.
 struct Known {
     hash: &'static NodeHash,
@@ -78,6 +127,28 @@ impl Known {
         let middle = start + split(end.checked_sub(start).filter(|leaves| *leaves > 1)?);
         Some(self.hash.node(&self.subtree(start, middle)?, &self.subtree(middle, end)?))
     }
+
+    /// As [`subtree`](Self::subtree), with the nodes of the first `length` leaves.
+    fn subtree_of<N: Nodes + ?Sized>(
+        &self,
+        nodes: &mut N,
+        length: u64,
+        (start, end): (u64, u64),
+    ) -> Result<Option<Hash>, N::Error> {
+        if end <= length {
+            return subtree(self.hash, nodes, start, end).map(Some);
+        }
+        if let Some(known) = self.subtrees.get(&(start, end)) {
+            return Ok(Some(*known));
+        }
+        if start >= length || end - start < 2 {
+            return Ok(None);
+        }
+        let middle = start + split(end - start);
+        let left = self.subtree_of(nodes, length, (start, middle))?;
+        let right = self.subtree_of(nodes, length, (middle, end))?;
+        Ok(left.zip(right).map(|(left, right)| self.hash.node(&left, &right)))
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +176,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_shortened_proof_is_the_proof_from_the_whole_tree() {
+        let leaves = rfc9162::leaves(40);
+        for new in 1..=leaves.len() as u64 {
+            let mut whole = Tree::new(&leaves[..new as usize]);
+            for old in 1..=new {
+                let proof = ConsistencyProof::make(&mut whole, old, new).unwrap();
+                let mut beginning = Tree::new(&leaves[..old as usize]);
+                for shorter in 0..=old {
+                    let made = proof.shortened(&mut beginning, shorter).unwrap();
+                    let expected = ConsistencyProof::make(&mut whole, shorter, new).unwrap();
+                    assert_eq!(made, Some(expected), "{shorter} of {old} of {new}");
+                }
+                assert_eq!(proof.shortened(&mut beginning, old + 1).unwrap(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_proof_that_lacks_hashes_is_not_shortened() {
+        let mut tree = Tree::new(&rfc9162::leaves(9));
+        let mut proof = ConsistencyProof::make(&mut tree, 5, 9).unwrap();
+        proof.path.clear();
+        assert_eq!(proof.shortened(&mut Tree::new(&rfc9162::leaves(5)), 3).unwrap(), None);
     }
 
     #[test]

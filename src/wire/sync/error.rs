@@ -90,6 +90,12 @@ pub enum SyncError {
         /// What is wrong.
         error: ProofError,
     },
+    /// Events that have come before, too often.
+    #[error("the peer sends event {dot} and what follows it again and again")]
+    Again {
+        /// The first of them.
+        dot: Dot,
+    },
     /// An event breaks a rule that every replica judges alike: no honest node has it.
     #[error("the peer sent an event that no replica takes: {reason}")]
     Refused {
