@@ -26,6 +26,9 @@ pub const FORGED_RELAYED: u32 = 1_024;
 /// How long these are counted together.
 const FORGED_FOR: Duration = Duration::from_secs(60);
 
+/// How long what was on its way when a neighbour was cut off is dropped, and not held against it once more.
+const CUT_FOR: Duration = Duration::from_secs(10);
+
 /// Neighbours that are counted: there are about five, and they change.
 pub const MAX_NEIGHBOURS: usize = 128;
 
@@ -103,6 +106,8 @@ struct Neighbour {
     forged_since: Duration,
     forged_own: u32,
     forged_relayed: u32,
+    /// Until when it is not looked at, since it was cut off.
+    cut_until: Duration,
     seen: Duration,
 }
 
@@ -126,10 +131,11 @@ impl Guard {
     /// A neighbour has delivered something.
     pub(super) fn delivers(&mut self, now: Duration, from: EndpointId) -> Judgement {
         let neighbour = self.neighbour(now, from);
-        let is_flood = !neighbour.flood.take(now);
-        let is_fair = neighbour.fair.take(now);
+        let is_cut = now < neighbour.cut_until;
+        let is_flood = !is_cut && !neighbour.flood.take(now);
+        let is_fair = !is_cut && neighbour.fair.take(now);
         if is_flood {
-            self.neighbours.remove(&from);
+            neighbour.cut_until = now.saturating_add(CUT_FOR);
         }
         if is_fair && self.all.take(now) {
             return Judgement::Fine;
@@ -155,6 +161,7 @@ impl Guard {
             return Judgement::Fine;
         }
         *count = 0;
+        neighbour.cut_until = now.saturating_add(CUT_FOR);
         judgement
     }
 
@@ -169,6 +176,7 @@ impl Guard {
             forged_since: now,
             forged_own: 0,
             forged_relayed: 0,
+            cut_until: Duration::ZERO,
             seen: now,
         });
         neighbour.seen = now;

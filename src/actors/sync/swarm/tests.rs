@@ -300,6 +300,10 @@ fn forged_announcements_are_an_offence_of_who_says_that_they_are_its_own() {
     }
     assert_eq!(world.hears_forged(66, true), [Action::Offence(id(66))]);
     assert_eq!(world.swarm.counts().forged, u64::from(FORGED_OWN) + 1);
+    for _ in 0..1_000 {
+        assert_eq!(world.hears_forged(66, true), [], "what was on its way is not another offence");
+    }
+    assert_eq!(world.swarm.counts().dropped, 1_000);
 }
 
 #[test]
