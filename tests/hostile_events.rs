@@ -231,7 +231,6 @@ fn events_without_their_causes_wait_and_the_log_goes_on_without_them() {
 }
 
 #[test]
-#[ignore = "what an author signed is passed on only where the log here reaches to the end of it"]
 fn a_log_whose_end_never_comes_is_passed_on_as_far_as_it_goes() {
     let scene = Scene::new();
     let (_eve, mut stream) = scene.eve();

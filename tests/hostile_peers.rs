@@ -245,7 +245,6 @@ fn a_second_stream_of_a_subject_does_not_get_in_the_way_of_the_first() {
 }
 
 #[test]
-#[ignore = "whoever comes slowly holds the right to large messages for as long as an honest peer on a slow link may"]
 fn who_sends_large_messages_slowly_does_not_keep_those_of_others_out() {
     let scene = Scene::new();
     let mut slow: Vec<(Eve, Stream)> = (0..16).map(|_| scene.eve()).collect();

@@ -18,6 +18,7 @@ use crate::{
         signing::thread::{Done, GrownHead, Job},
         storage::{
             StorageError,
+            ahead::Ahead,
             head::{AuthorHead, Signed},
             keys::{self, SubjectNumber},
             lmdb::{Reads, Table, WriteTxn},
@@ -155,12 +156,19 @@ pub(crate) struct KnownHead {
     pub(crate) signed: Option<SignedHead>,
     /// Whether there are events beyond it that nothing shows to be the author's.
     pub(crate) unverified: bool,
+    /// A head that is signed over more than is here, where none is signed over just that.
+    pub(crate) ahead: Option<Ahead>,
 }
 
 impl KnownHead {
     /// Events that the newest signed head covers.
     pub(crate) fn signed_length(&self) -> u64 {
         self.signed.as_ref().map_or(0, |signed| signed.head().length)
+    }
+
+    /// Events that can be shown to be the author's.
+    pub(crate) fn shown_length(&self) -> u64 {
+        self.signed_length().max(self.ahead.as_ref().map_or(0, |ahead| ahead.proof.old))
     }
 
     /// Events that are the author's without doubt: covered by a signed head, published here, or the beginning of what the author
@@ -224,7 +232,8 @@ impl LogWriter {
                 Some(head.ok_or_else(|| damaged("signed heads", &batch.to_be_bytes()))?)
             }
         };
-        Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed, unverified: tree.unverified })
+        let ahead = if tree.is_unsigned() && !tree.unverified { ahead_of(txn, number, slot)? } else { None };
+        Ok(KnownHead { number, slot, author: known, peaks: tree.peaks, signed, unverified: tree.unverified, ahead })
     }
 
     /// What is known of all authors' logs, as of one moment. Since every job covers all heads that have grown, the newest
@@ -288,6 +297,28 @@ impl LogWriter {
                 subject.head.sign(slot, Signed { length: head.length, batch: PEER });
             }
             self.let_go(txn, old)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps heads that are ahead of the logs here, as far as the logs end just where the proofs begin.
+    pub(super) fn accept_ahead(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        log: &SubjectLog,
+        heads: &[Ahead],
+    ) -> Result<(), StorageError> {
+        for ahead in heads {
+            let head = ahead.head.head();
+            let Some(subject) = self.subjects.get(&log.id).filter(|_| head.subject == log.id) else { continue };
+            let (slot, _) = subject.head.author(head.author);
+            let Some((_, tree)) = subject.head.tree(slot) else { continue };
+            // Checked already where it came from; but the log may have grown by something else since.
+            if ahead.continues(tree.peaks.len(), &tree.peaks.root()) {
+                let key = keys::author(subject.head.number, slot);
+                txn.put(Table::AheadHeads, &key, &checked(&ahead.encode()))?;
+                self.touch_known(log.id);
+            }
         }
         Ok(())
     }
@@ -475,6 +506,14 @@ fn peer_head(txn: &impl Reads, number: SubjectNumber, slot: u32) -> Result<Signe
     let key = keys::author(number, slot);
     let row = txn.get(Table::PeerHeads, &key)?.and_then(unchecked);
     row.and_then(|row| SignedHead::decode(row).ok()).ok_or_else(|| damaged("peer heads", &key))
+}
+
+/// The head that is ahead of an author's log. One that the log has caught up with is of no use, and not looked for.
+fn ahead_of(txn: &impl Reads, number: SubjectNumber, slot: u32) -> Result<Option<Ahead>, StorageError> {
+    let key = keys::author(number, slot);
+    let Some(row) = txn.get(Table::AheadHeads, &key)? else { return Ok(None) };
+    let ahead = unchecked(row).and_then(|row| Ahead::decode(row).ok());
+    ahead.map(Some).ok_or_else(|| damaged("ahead_heads", &key))
 }
 
 fn live_row(txn: &impl Reads, number: u64) -> Result<Option<u32>, StorageError> {

@@ -8,7 +8,7 @@ use super::{explain::Explanation, heads::KnownHead, heal::Healing, ingest::Inges
 use crate::{
     actors::{
         bus::{Acknowledged, Chunk, Entry, PublishError},
-        storage::{StorageError, cursor::Cursor, cuts::Cuts, open::SubjectLog},
+        storage::{StorageError, ahead::Ahead, cursor::Cursor, cuts::Cuts, open::SubjectLog},
     },
     wire::{
         control::{MAX_CONTROL_BYTES, Role},
@@ -109,6 +109,8 @@ pub(crate) struct ForeignBatch {
     pub(crate) is_verified: bool,
     /// Such heads, verified, which become the newest of their authors where the log reaches as far.
     pub(crate) heads: Vec<SignedHead>,
+    /// Such heads over more than the frames, with what shows that the log is a beginning of it.
+    pub(crate) ahead: Vec<Ahead>,
     /// The keys of authors elsewhere.
     pub(crate) keys: Vec<PublicKey>,
     /// Evidence of forks, verified, and the cuts that follow.

@@ -199,6 +199,7 @@ impl LogWriter {
                     self.want_healed(txn, log.id)?;
                 }
                 self.accept_heads(txn, log, &foreign.heads, &foreign.keys)?;
+                self.accept_ahead(txn, log, &foreign.ahead)?;
                 self.release_held(txn, log.id, now_ms)?;
                 Ok(Outcome::Foreign(outcomes))
             }

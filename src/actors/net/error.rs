@@ -69,6 +69,9 @@ pub(crate) enum ReadMessageError {
     /// A message took longer than anybody honest needs.
     #[error("the peer began a message and sent the rest of it too slowly")]
     TooSlow,
+    /// A message came too slowly to be waited for while others wait.
+    #[error("a message came too slowly, while others wait for their turn: it is asked for again later")]
+    Outpaced,
     /// The stream or the connection is gone.
     #[error("the stream is gone: {0}")]
     Lost(#[from] ReadError),
@@ -87,6 +90,6 @@ impl ReadMessageError {
 
     /// Whether the peer has done something that no correct peer does.
     pub(crate) const fn is_offence(&self) -> bool {
-        !matches!(self, Self::Lost(_))
+        !matches!(self, Self::Lost(_) | Self::Outpaced)
     }
 }

@@ -6,7 +6,10 @@
 //!
 //! [`MessageReader::step`] may be dropped while it waits, and called again: nothing is lost.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use iroh::endpoint::{RecvStream, SendStream, VarInt, WriteError};
 use tokio::{
@@ -16,7 +19,7 @@ use tokio::{
 
 use super::{
     error::ReadMessageError,
-    limits::{FIRST_RESERVE, LARGE_MESSAGE, LARGE_MESSAGES, READ_CHUNK},
+    limits::{CONTENDED_AFTER, CONTENDED_RATE, FIRST_RESERVE, LARGE_MESSAGE, LARGE_MESSAGES, READ_CHUNK},
 };
 use crate::{
     actors::sync::pace::Pace,
@@ -25,16 +28,45 @@ use crate::{
 
 /// The right to assemble large messages: a few at a time for the whole node.
 #[derive(Debug, Clone)]
-pub(crate) struct Permits(Arc<Semaphore>);
+pub(crate) struct Permits {
+    free: Arc<Semaphore>,
+    /// How many wait for one.
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Permits {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(LARGE_MESSAGES)))
+        Self { free: Arc::new(Semaphore::new(LARGE_MESSAGES)), waiting: Arc::default() }
     }
 
     async fn one(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some(permit);
+        }
+        let _waiting = Waiting::new(&self.waiting);
         // Nobody closes it.
-        self.0.clone().acquire_owned().await.ok()
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+
+    /// Whether somebody waits for one.
+    fn is_contended(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Counts one who waits, for as long as it does.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -63,6 +95,8 @@ pub(crate) struct MessageReader {
     header: Option<Header>,
     body: Vec<u8>,
     permit: Option<OwnedSemaphorePermit>,
+    /// When that was got.
+    permit_since: Instant,
 }
 
 impl MessageReader {
@@ -77,6 +111,7 @@ impl MessageReader {
             header: None,
             body: Vec::new(),
             permit: None,
+            permit_since: Instant::now(),
         }
     }
 
@@ -109,6 +144,7 @@ impl MessageReader {
             let Some(header) = self.header().await? else { return Ok(Came::End) };
             if header.length > LARGE_MESSAGE && self.permit.is_none() {
                 self.permit = self.permits.one().await;
+                self.permit_since = Instant::now();
                 // Waiting for a permit is not the peer's fault.
                 self.pace.completed();
                 self.pace.received(self.start.elapsed(), 0);
@@ -168,7 +204,17 @@ impl MessageReader {
             self.body.reserve_exact(capacity.saturating_sub(self.body.len()));
         }
         self.body.extend_from_slice(&chunk);
+        if self.permit.is_some() && self.permits.is_contended() && self.is_slow() {
+            return Err(ReadMessageError::Outpaced);
+        }
         Ok(self.pace.received(self.start.elapsed(), chunk.len()))
+    }
+
+    /// Whether the message comes too slowly to hold up others.
+    fn is_slow(&self) -> bool {
+        let held = self.permit_since.elapsed();
+        let seconds = usize::try_from(held.as_secs()).unwrap_or(usize::MAX);
+        held >= CONTENDED_AFTER && self.body.len() < seconds.saturating_mul(CONTENDED_RATE)
     }
 
     fn due(&self) -> Option<Instant> {

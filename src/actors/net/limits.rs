@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::wire::sync::{Tag, tag::MAX_TAGS};
+
 /// The one protocol that is spoken: its major version is part of the name.
 pub(crate) const ALPN: &[u8] = b"xaeroflux/1";
 
@@ -67,8 +69,17 @@ pub(crate) const MAX_UNKNOWN_STREAMS: usize = 16;
 /// are what a peer may make us keep. We announce no more either.
 pub(crate) const MAX_REMEMBERED_TAGS: usize = 65_536;
 
-/// A message longer than this needs a permit while it is assembled.
-pub(crate) const LARGE_MESSAGE: usize = 64 << 10;
+/// A message longer than this needs a permit while it is assembled: no message of the control stream, which strangers send too.
+pub(crate) const LARGE_MESSAGE: usize = (64 << 10) + 512;
+
+const _: () = assert!(LARGE_MESSAGE >= 4 + MAX_TAGS * Tag::BYTES);
+
+/// How long a permit may be held by a message that comes slowly, while others wait for one.
+pub(crate) const CONTENDED_AFTER: Duration = Duration::from_secs(5);
+
+/// How many bytes a second a message must have brought by then to keep its permit: what a slow link gives. Who is slower is
+/// heard when there is less to do.
+pub(crate) const CONTENDED_RATE: usize = 64 << 10;
 
 /// Large messages that are assembled at a time, on all connections: each has at most about six MiB.
 pub(crate) const LARGE_MESSAGES: usize = 16;

@@ -34,6 +34,7 @@ mod tests;
 
 pub use config::{NetworkConfig, Swarming};
 pub use error::NetError;
+pub(crate) use error::ReadMessageError;
 pub(crate) use framed::{Came, write_message};
 pub(crate) use gossip::{Heard, SwarmLink};
 pub(crate) use handle::NetHandle;

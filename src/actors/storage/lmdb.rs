@@ -62,10 +62,12 @@ pub(crate) enum Table {
     Shares,
     /// Subject number, author → what of the author's log past its cut was published again, and where it is now.
     Republished,
+    /// Subject number, author's slot → a signed head over more of the author's log than is here, and what leads there.
+    AheadHeads,
 }
 
 /// The tables with their names, in the order of the enum.
-pub(crate) const TABLES: [(Table, &str); 18] = [
+pub(crate) const TABLES: [(Table, &str); 19] = [
     (Table::Meta, "meta"),
     (Table::Log, "log"),
     (Table::Subjects, "subjects"),
@@ -84,6 +86,7 @@ pub(crate) const TABLES: [(Table, &str); 18] = [
     (Table::Control, "control"),
     (Table::Shares, "shares"),
     (Table::Republished, "republished"),
+    (Table::AheadHeads, "ahead_heads"),
 ];
 
 /// An open environment.

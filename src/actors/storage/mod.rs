@@ -10,6 +10,7 @@
 //!   since LMDB trusts them; [`tail`] tells a file that lost something from one that only lacks free pages.
 //! * [`block`] is the layout of the log: the frames of one commit, packed, each with its links.
 //! * [`head`] is what is known of one subject's log: counts, last positions, clocks, the frontier.
+//! * [`ahead`] are signed heads over more of a log than is here.
 //! * [`cursor`] is the place of a durable subscription in a log.
 //! * [`cuts`] is where the logs of authors end who signed two histories, or were revoked; [`republished`] what of the former
 //!   was published again, [`control`] the rows of the events that revoke and grant.
@@ -32,6 +33,7 @@
 //! The oldest part of the log leaves the table for [segments](crate::actors::segment). Its index stays, and readers do not
 //! notice: positions are the same.
 
+pub(crate) mod ahead;
 pub(crate) mod block;
 pub(crate) mod chain;
 pub(crate) mod claim;

@@ -12,6 +12,7 @@ use crate::{
         committer::heads::PEER,
         mmr::nodes::TreeNodes,
         storage::{
+            ahead::Ahead,
             frozen::View,
             head::Head,
             keys::{self, SubjectNumber},
@@ -141,6 +142,41 @@ impl<'v> Heads<'_, 'v> {
         let verified = self.keys.get(&head.author).map(|key| signed.verify(key));
         let holds = self.judge(verified, head.author, damage);
         self.head(&head, holds, &damage);
+    }
+
+    /// A head over more of a log than is here.
+    pub(super) fn ahead(&mut self, key: &[u8], row: &[u8]) {
+        let numbers = self.subjects.by_number();
+        let number = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
+        let place = number.and_then(|number| numbers.get(&number).copied());
+        if self.only.is_some() && place.is_none() {
+            return;
+        }
+        let offset = self.view.offset_of(row);
+        let damage = |what: String| {
+            let remedy = "the events are there: fetch the author's signed head from a peer again";
+            Finding::damage(what, remedy).row("ahead_heads", key).offset(offset)
+        };
+        let ahead = match unchecked(row).map(Ahead::decode) {
+            Some(Ok(ahead)) => ahead,
+            Some(Err(error)) => return self.findings.add(damage(format!("a signed head cannot be read: {error}"))),
+            None => return self.findings.add(damage("a signed head is damaged: its checksum differs".to_owned())),
+        };
+        let head = *ahead.head.head();
+        let slot = key.get(4..).and_then(|slot| slot.try_into().ok()).map(u32::from_be_bytes);
+        let state = place.and_then(|place| self.subjects.get(place));
+        let is_broken = state.is_some_and(|state| state.is_broken);
+        let of = state.zip(slot).and_then(|(state, slot)| Some((state.id, state.author(slot)?)));
+        if of != Some((head.subject, head.author)) && !is_broken {
+            return self.findings.add(damage("a signed head is of another log than its key says".to_owned()));
+        }
+        let verified = self.keys.get(&head.author).map(|key| ahead.head.verify(key));
+        self.judge(verified, head.author, damage);
+        let root = self.root(head.subject, head.author, ahead.proof.old);
+        if root.is_some_and(|root| !ahead.continues(ahead.proof.old, &root)) {
+            self.findings
+                .add(damage("the log is not a beginning of what its author signed".to_owned()).author(head.author));
+        }
     }
 
     /// Whether a signature holds, or may hold.

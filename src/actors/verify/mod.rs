@@ -362,6 +362,7 @@ impl Verification<'_> {
             counts.iter().for_each(|(key, row)| rows.live_count(key, row));
         }
         let peers = rows.all(Table::PeerHeads)?;
+        let ahead = rows.all(Table::AheadHeads)?;
         self.home(view);
         let mut heads = Heads {
             view,
@@ -378,6 +379,7 @@ impl Verification<'_> {
             (self.progress)(Progress { what: "signatures", done, total: all });
         }
         peers.iter().for_each(|(key, row)| heads.peer(key, row));
+        ahead.iter().for_each(|(key, row)| heads.ahead(key, row));
         heads.references(referred);
         heads.unsigned();
         self.report.events = walk.events;

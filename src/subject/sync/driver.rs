@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     actors::{
-        net::{Came, SubjectStream},
+        net::{Came, ReadMessageError, SubjectStream},
         sync::{EndReason, Input, Output, ReadOutcome, Session, StoreOutcome},
     },
     subject::{bell::Bell, core::Core},
@@ -153,6 +153,7 @@ impl Driver {
                     Ok(Came::Part) => Event::Input(Input::Receiving),
                     Ok(Came::End) => Event::Input(Input::Closed),
                     Err(error) if error.is_offence() => Event::Ended(Ending::Offence(error.to_string())),
+                    Err(error @ ReadMessageError::Outpaced) => Event::Ended(Ending::Failed(error.to_string())),
                     Err(error) if error.reason() == Some(ByeReason::Refused) => Event::Ended(Ending::NotServed),
                     Err(_) => Event::Input(Input::Closed),
                 },

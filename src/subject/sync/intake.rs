@@ -13,7 +13,7 @@ use super::{repeats::Repeats, replica::Replica};
 use crate::{
     actors::{
         committer::{IngestOutcome, IngestRefusal, heads::KnownHead, submission::ForeignBatch},
-        storage::StorageError,
+        storage::{StorageError, ahead::Ahead},
     },
     wire::{
         fork::{Cut, ForkEvidence, ForkHalf},
@@ -213,8 +213,11 @@ impl Intake {
         }
         for author in &checked.authors {
             let proof = chunk.proofs().get(author.place);
-            if let Some(proof) = proof.filter(|proof| proof.head.head().length == author.after.len()) {
-                batch.heads.push(proof.head.clone());
+            match proof.map(|proof| proof.head.clone()) {
+                Some(head) if head.head().length == author.after.len() => batch.heads.push(head),
+                // Until the rest comes it is what shows to others whose these events are.
+                Some(head) => batch.ahead.push(Ahead { head, proof: author.proof.clone() }),
+                None => {}
             }
             if !self.keys.contains_key(&author.author) && !replica.engine.keyring.contains(author.author) {
                 batch.keys.push(author.key.clone());

@@ -20,7 +20,7 @@ use crate::{
         archive,
         head::SignedHead,
         id::{Dot, XaeroID},
-        mmr::{ConsistencyProof, Hash},
+        mmr::{ConsistencyProof, Hash, Nodes},
         sync::{Events, EventsBuilder, LogProof, VectorEntry},
     },
 };
@@ -178,34 +178,34 @@ impl Outlet {
         authors: &HashMap<XaeroID, Gathered>,
     ) -> Result<Option<Events>, StorageError> {
         self.ask_heads(replica, authors)?;
-        let mut allowed: Vec<(XaeroID, Gathered, SignedHead)> = Vec::with_capacity(authors.len());
+        let mut allowed: Vec<(XaeroID, Gathered)> = Vec::with_capacity(authors.len());
         let mut is_whole = true;
         for (author, gathered) in authors {
             let known = self.heads.get(author);
             // Nobody can check a head whose key has never come.
             let has_key = gathered.before > 0 || replica.engine.writer_key(*author)?.is_some();
-            let head = known.and_then(|known| known.signed.clone()).filter(|_| has_key);
-            let signed = head.as_ref().map_or(0, |head| head.head().length);
+            let signed = known.filter(|_| has_key).map_or(0, KnownHead::shown_length);
             let last = gathered.last.min(signed);
             if last < gathered.last {
                 is_whole = false;
                 self.blocked.insert(*author, signed);
             }
-            if let Some(head) = head.filter(|_| last > gathered.before) {
-                allowed.push((*author, Gathered { last, ..*gathered }, head));
+            if last > gathered.before {
+                allowed.push((*author, Gathered { last, ..*gathered }));
             }
         }
-        allowed.sort_unstable_by_key(|(author, ..)| *author);
+        allowed.sort_unstable_by_key(|(author, _)| *author);
         let mut builder = if is_whole { builder } else { only(&builder, &allowed) };
         if builder.events() == 0 {
             return Ok(None);
         }
         let txn = replica.engine.store.env.read()?;
-        for (author, gathered, head) in allowed {
+        for (author, gathered) in allowed {
             let Some(known) = self.heads.get(&author) else { continue };
             let mut nodes = replica.tree(&txn, known).knowing(std::mem::take(&mut self.nodes));
-            let ConsistencyProof { path, .. } = ConsistencyProof::make(&mut nodes, gathered.last, head.head().length)?;
+            let shown = shown(known, &mut nodes, gathered.last)?;
             self.nodes = nodes.into_known();
+            let Some((head, path)) = shown else { return Err(contradiction("a head does not cover what it should")) };
             let key = if gathered.before == 0 { replica.engine.writer_key(author)? } else { None };
             if !builder.prove(&LogProof { key, head, length: gathered.last, path }) {
                 return Err(contradiction("the proofs of a chunk take more room than they can"));
@@ -217,7 +217,7 @@ impl Outlet {
 
     /// Has heads at hand that cover what was gathered, as far as there are any.
     fn ask_heads(&mut self, replica: &Replica, authors: &HashMap<XaeroID, Gathered>) -> Result<(), StorageError> {
-        let covers = |known: Option<&KnownHead>, last| known.is_some_and(|known| known.signed_length() >= last);
+        let covers = |known: Option<&KnownHead>, last| known.is_some_and(|known| known.shown_length() >= last);
         let mut missing: Vec<(XaeroID, u64)> = Vec::new();
         for (author, gathered) in authors {
             if !covers(self.heads.get(author), gathered.last) {
@@ -316,17 +316,32 @@ enum Want {
     Earlier,
 }
 
+/// A head that covers the author's first `last` events, and the path to it from the log at that length.
+fn shown<N: Nodes<Error = StorageError>>(
+    known: &KnownHead,
+    nodes: &mut N,
+    last: u64,
+) -> Result<Option<(SignedHead, Vec<Hash>)>, StorageError> {
+    if let Some(head) = known.signed.as_ref().filter(|head| head.head().length >= last) {
+        let proof = ConsistencyProof::make(nodes, last, head.head().length)?;
+        return Ok(Some((head.clone(), proof.path)));
+    }
+    // The rest of what the author has signed has not come: what is here can be shown all the same.
+    let Some(ahead) = &known.ahead else { return Ok(None) };
+    let proof = ahead.proof.shortened(nodes, last)?;
+    Ok(proof.map(|proof| (ahead.head.clone(), proof.path)))
+}
+
 /// The events of the chunk that heads cover.
-fn only(builder: &EventsBuilder, allowed: &[(XaeroID, Gathered, SignedHead)]) -> EventsBuilder {
+fn only(builder: &EventsBuilder, allowed: &[(XaeroID, Gathered)]) -> EventsBuilder {
     let mut left = EventsBuilder::new();
     let mut rest = builder.frames();
     while let Ok((record, length)) = archive::open(rest) {
         let (frame, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
         rest = after;
         let dot = record.dot();
-        let at = allowed.binary_search_by_key(&dot.author, |(author, ..)| *author);
-        let is_covered =
-            at.ok().and_then(|at| allowed.get(at)).is_some_and(|(_, gathered, _)| dot.seq <= gathered.last);
+        let at = allowed.binary_search_by_key(&dot.author, |(author, _)| *author);
+        let is_covered = at.ok().and_then(|at| allowed.get(at)).is_some_and(|(_, gathered)| dot.seq <= gathered.last);
         if is_covered && !left.push(frame) {
             break;
         }
@@ -342,4 +357,3 @@ fn contradiction(reason: &str) -> StorageError {
 }
 
 const _: () = assert!(CHUNK_AUTHORS <= crate::wire::sync::MAX_CHUNK_AUTHORS);
-const _: () = assert!(std::mem::size_of::<Hash>() == 32);

@@ -82,6 +82,28 @@ pub(super) fn connected(left: &NetHandle, right: &NetHandle) {
     }
 }
 
+/// Waits until two nodes mean the same connection: the one is its dialer, the other its acceptor.
+pub(super) fn agree(left: &NetHandle, right: &NetHandle) {
+    let (mut at_left, mut at_right) = (left.changes(), right.changes());
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+        let agreeing = async {
+            loop {
+                at_left.mark_unchanged();
+                at_right.mark_unchanged();
+                let roles = [(left, right), (right, left)].map(|(node, other)| status(node, other)?.role);
+                if matches!(roles, [Some(left), Some(right)] if left != right) {
+                    return;
+                }
+                tokio::select! {
+                    changed = at_left.changed() => changed.unwrap(),
+                    changed = at_right.changed() => changed.unwrap(),
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, agreeing).await.expect("two nodes do not mean the same connection");
+    });
+}
+
 /// The streams of a subject as they come.
 pub(super) struct Streams(mpsc::UnboundedReceiver<SubjectStream>);
 
@@ -98,6 +120,11 @@ impl Streams {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             tokio::time::timeout(DEADLINE, self.0.recv()).await.expect("no stream in time").expect("the sink is gone")
         })
+    }
+
+    /// The next one, however long that takes.
+    pub(super) async fn come(&mut self) -> SubjectStream {
+        self.0.recv().await.expect("the sink is gone")
     }
 
     pub(super) fn is_empty(&mut self) -> bool {
