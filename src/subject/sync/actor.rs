@@ -17,14 +17,21 @@ use super::{
     driver::{Driver, Ending},
     hub::Hub,
     replica::Source,
+    swarming::Swarmer,
 };
 use crate::{
     actors::{
-        net::{NetHandle, PeerInfo, SubjectStream},
+        net::{NetHandle, PeerInfo, SubjectStream, Swarming},
+        sync::swarm::HANDFUL,
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
     subject::{core::Core, error::Error, notice::Notice},
-    wire::{endpoint::PeerAddr, id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
+    wire::{
+        endpoint::PeerAddr,
+        id::EndpointId,
+        sync::{AnnounceKey, ByeReason},
+        ticket::SubjectSecret,
+    },
 };
 
 /// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
@@ -96,6 +103,8 @@ pub(crate) struct SyncActor {
     offered: Option<u64>,
     /// The secrets under which the subject was offered.
     secrets: Vec<SubjectSecret>,
+    /// What it does in its swarm.
+    swarmer: Option<AbortHandle>,
     /// The wait before the next offer, while sessions fail in a row.
     wait: Duration,
     /// Whether an offer is on its way.
@@ -122,6 +131,7 @@ impl SyncActor {
             refused: HashSet::new(),
             offered: None,
             secrets: Vec::new(),
+            swarmer: None,
             wait: FIRST_WAIT,
             offering: false,
             _watch: watch,
@@ -142,12 +152,18 @@ impl SyncActor {
         if self.secrets.iter().any(|secret| !secrets.contains(secret)) {
             self.end_sessions();
         }
+        let is_another_swarm = self.secrets.first() != secrets.first();
         self.secrets = secrets;
+        let peers: Vec<PeerAddr> = share.iter().flat_map(|share| &share.peers).cloned().collect();
         if self.secrets.is_empty() {
+            self.leave_swarm();
             self.withdraw();
             return;
         }
-        for peer in share.iter().flat_map(|share| &share.peers) {
+        if is_another_swarm {
+            self.swarm(peers.clone());
+        }
+        for peer in &peers {
             if let Err(error) = self.net.add_peer(peer.clone()) {
                 tracing::warn!(%error, "a peer of a ticket cannot be called");
             }
@@ -166,6 +182,30 @@ impl SyncActor {
     fn withdraw(&mut self) {
         if let Some(number) = self.offered.take() {
             self.net.unshare(self.source.log.id, number);
+        }
+    }
+
+    /// Is in the swarm of the current secret from now on, if it is to be in any.
+    fn swarm(&mut self, peers: Vec<PeerAddr>) {
+        self.leave_swarm();
+        let (Some(core), Some(secret)) = (self.core.upgrade(), self.secrets.first()) else { return };
+        if self.net.swarming() == Swarming::Never {
+            return;
+        }
+        let swarmer = Swarmer {
+            source: self.source.clone(),
+            hub: Arc::clone(&self.hub),
+            net: self.net.clone(),
+            bell: core.bells.add(),
+            key: AnnounceKey::new(secret),
+            peers,
+        };
+        self.swarmer = Some(self.net.runtime().spawn(swarmer.run()).abort_handle());
+    }
+
+    fn leave_swarm(&mut self) {
+        if let Some(swarmer) = self.swarmer.take() {
+            swarmer.abort();
         }
     }
 
@@ -216,6 +256,7 @@ impl Actor for SyncActor {
 
 impl Drop for SyncActor {
     fn drop(&mut self) {
+        self.leave_swarm();
         self.withdraw();
         self.end_sessions();
     }
@@ -272,19 +313,27 @@ impl Handler<Established> for SyncActor {
         {
             let seen = PeerAddr { addrs: vec![addr], ..PeerAddr::new(peer.endpoint) }.normalized();
             let (source, net) = (self.source.clone(), self.net.clone());
+            // In a swarm most come for a visit: a handful of peers to find the others by is all that is needed.
+            let most = if self.hub.is_in_swarm() { HANDFUL } else { usize::MAX };
             // It waits for the disk.
-            self.net.runtime().spawn_blocking(move || remember(&source, &net, seen));
+            self.net.runtime().spawn_blocking(move || remember(&source, &net, seen, most));
         }
     }
 }
 
 /// Remembers where a peer was seen, and calls it there from now on when it is gone: a ticket has taken one side to the
-/// other, but it is either that may come back under another address.
-fn remember(source: &Source, net: &NetHandle, seen: PeerAddr) {
+/// other, but it is either that may come back under another address. A peer that is not known yet only as long as fewer than
+/// `most` are.
+fn remember(source: &Source, net: &NetHandle, seen: PeerAddr, most: usize) {
     let Some(engine) = source.engine.upgrade() else { return };
     let remembered = engine.share(source.log.id).map_err(Error::from).and_then(|share| {
-        let mut known = share.iter().flat_map(|share| &share.peers).filter(|known| known.endpoint == seen.endpoint);
-        if known.any(|known| seen.addrs.iter().all(|addr| known.addrs.contains(addr))) {
+        let known: Vec<&PeerAddr> = share.iter().flat_map(|share| &share.peers).collect();
+        let is_it = |known: &&&PeerAddr| known.endpoint == seen.endpoint;
+        let is_enough = match known.iter().find(is_it) {
+            Some(known) => seen.addrs.iter().all(|addr| known.addrs.contains(addr)),
+            None => known.len() >= most,
+        };
+        if is_enough {
             return Ok(());
         }
         net.add_peer(seen.clone())?;
