@@ -76,7 +76,7 @@ impl Subject {
     /// # Errors
     /// [`Error::NotRunning`] before the subject runs.
     pub fn ingest(&self, frames: Vec<Vec<u8>>) -> Result<IngestReceipt, Error> {
-        self.take_foreign(ForeignBatch { frames, ..ForeignBatch::default() })
+        self.take_foreign(ForeignBatch { frames: frames.into(), ..ForeignBatch::default() })
     }
 
     /// Hands over events made elsewhere, with what shows whose they are.
@@ -105,7 +105,7 @@ impl Core {
         tell: impl Fn(Result<Vec<IngestOutcome>, StorageError>) + Send + Sync + 'static,
     ) -> Result<(), Error> {
         let running = self.running().ok_or(Error::NotRunning)?;
-        let (events, bytes) = (batch.frames.len(), batch.frames.iter().map(Vec::len).sum());
+        let (events, bytes) = (batch.frames.len(), batch.frames.bytes());
         let ingress = Ingress::Foreign { batch, tell: Box::new(tell) };
         running.supervisor.do_send(Ingest { ingress, events, bytes });
         Ok(())

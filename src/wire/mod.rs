@@ -26,6 +26,7 @@ pub mod endpoint;
 pub mod event;
 pub mod fork;
 pub mod frame;
+pub(crate) mod frames;
 pub(crate) mod hash_many;
 pub mod head;
 pub mod id;

@@ -18,9 +18,14 @@ pub(crate) const SIGNING_PAUSE: Duration = Duration::from_millis(5);
 impl Loop {
     /// Sends the heads that have grown to be signed, unless some are on their way.
     pub(super) fn have_signed(&mut self) {
+        self.have_signed_now(!self.parked.is_empty());
+    }
+
+    /// As [`have_signed`](Self::have_signed), without a pause since the last time where that `is_urgent`.
+    pub(super) fn have_signed_now(&mut self, is_urgent: bool) {
         let (Some(keyring), Some(signing)) = (&self.keyring, &self.signing) else { return };
         let now = Instant::now();
-        if self.parked.is_empty() && self.sign_at.is_some_and(|due| due > now) {
+        if !is_urgent && self.sign_at.is_some_and(|due| due > now) {
             return;
         }
         let Some(job) = self.writer.signing_job(keyring, self.epoch) else { return };

@@ -61,7 +61,7 @@ impl Scene {
     /// The same with so many bytes, in any subject. `false` where there is no room for it.
     fn try_take(&mut self, subject: u8, seq: u64, bytes: usize) -> bool {
         let frames = vec![frame_with(subject, Dot::new(self.author, seq), NOW_MS + seq, &[], &vec![b'x'; bytes])];
-        let batch = ForeignBatch { frames, is_verified: true, ..ForeignBatch::default() };
+        let batch = ForeignBatch { frames: frames.into(), is_verified: true, ..ForeignBatch::default() };
         let log = self.world.log(subject);
         match self.world.submit(&log, Batch::Foreign(Arc::new(batch))) {
             Ok(_) => true,

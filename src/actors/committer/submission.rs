@@ -13,6 +13,7 @@ use crate::{
     wire::{
         control::{MAX_CONTROL_BYTES, Role},
         fork::{Cut, ForkEvidence},
+        frames::Frames,
         hash_many::HashMany,
         head::SignedHead,
         id::{Dot, EventId, XaeroID},
@@ -102,7 +103,7 @@ pub(crate) enum Act {
 /// Frames made elsewhere.
 #[derive(Default)]
 pub(crate) struct ForeignBatch {
-    pub(crate) frames: Vec<Vec<u8>>,
+    pub(crate) frames: Frames,
     /// The id of each, where they are known already.
     pub(crate) ids: Vec<EventId>,
     /// Whether signed heads of their authors cover them all.
@@ -179,7 +180,7 @@ impl Batch {
     pub(super) fn size(&self) -> (usize, usize) {
         match self {
             Self::Local(batch) => (batch.chunk.entries.len(), batch.chunk.bytes),
-            Self::Foreign(foreign) => (foreign.frames.len(), foreign.frames.iter().map(Vec::len).sum()),
+            Self::Foreign(foreign) => (foreign.frames.len(), foreign.frames.bytes()),
             Self::Snapshot { row, .. } => (1, row.len()),
             Self::Nodes(rows) => (1, rows.iter().map(|(_, row)| row.len()).sum()),
             Self::Cursor { cursor, .. } => {

@@ -38,7 +38,7 @@ pub(super) const NOW_MS: u64 = 1_700_000_000_000;
 const MAP_SIZE: usize = 64 << 20;
 
 fn foreign(frames: Vec<Vec<u8>>) -> Batch {
-    Batch::Foreign(Arc::new(ForeignBatch { frames, ..ForeignBatch::default() }))
+    Batch::Foreign(Arc::new(ForeignBatch { frames: frames.into(), ..ForeignBatch::default() }))
 }
 
 pub(super) struct World {
@@ -493,7 +493,7 @@ fn what_is_signed_takes_the_place_of_a_forgery_that_waits() {
     let [forged, signed] = [b"forged", b"signed"].map(|text| frame_with(1, dot(2), NOW_MS + 1, &[], text));
     let waits = [IngestOutcome::Waiting { dot: dot(2), missing: dot(1) }];
     assert_eq!(world.ingest(&log, vec![forged.clone()]), waits);
-    let batch = ForeignBatch { frames: vec![signed.clone()], is_verified: true, ..ForeignBatch::default() };
+    let batch = ForeignBatch { frames: vec![signed.clone()].into(), is_verified: true, ..ForeignBatch::default() };
     match world.submit(&log, Batch::Foreign(Arc::new(batch))) {
         Ok(Outcome::Foreign(outcomes)) => assert_eq!(outcomes, waits),
         _ => panic!("another outcome"),

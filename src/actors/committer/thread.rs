@@ -417,8 +417,9 @@ impl Loop {
             self.staged.push(outcome);
         }
         self.writer.finish(&mut txn)?;
-        // Signed while the disk syncs. What comes back is looked at only after this commit.
-        self.have_signed();
+        // Signed while the disk syncs. What comes back is looked at only after this commit. Where peers are connected they
+        // wait for it.
+        self.have_signed_now(!self.parked.is_empty() || self.writer.touches_watched());
         fault_point!(self.writer.scope, "committer.before_commit");
         fault_point!(
             self.writer.scope,

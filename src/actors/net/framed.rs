@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     actors::sync::pace::Pace,
-    wire::sync::{ByeReason, HEADER_BYTES, Header, Message},
+    wire::sync::{ByeReason, Events, HEADER_BYTES, Header, Kind, Message},
 };
 
 /// The right to assemble large messages: a few at a time for the whole node.
@@ -232,6 +232,20 @@ pub(crate) async fn write_message(send: &mut SendStream, message: &Message) -> R
     message.encode_into(&mut bytes);
     let mut writing = Writing { send, is_whole: false };
     writing.send.write_all(&bytes).await?;
+    writing.is_whole = true;
+    Ok(())
+}
+
+/// Writes a chunk of events, without another copy of it; otherwise as [`write_message`].
+///
+/// # Errors
+/// Where the stream or the connection is gone.
+pub(crate) async fn write_events(send: &mut SendStream, events: Events) -> Result<(), WriteError> {
+    let body = events.into_body();
+    let header = Header { kind: Kind::EVENTS, length: body.len() }.encode();
+    let mut writing = Writing { send, is_whole: false };
+    writing.send.write_all(&header).await?;
+    writing.send.write_chunk(body.into()).await?;
     writing.is_whole = true;
     Ok(())
 }

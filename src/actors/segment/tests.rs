@@ -49,7 +49,7 @@ struct World {
 type Seen = (u8, u64, Clock, Vec<u8>);
 
 fn foreign(frames: Vec<Vec<u8>>) -> Batch {
-    Batch::Foreign(Arc::new(ForeignBatch { frames, ..ForeignBatch::default() }))
+    Batch::Foreign(Arc::new(ForeignBatch { frames: frames.into(), ..ForeignBatch::default() }))
 }
 
 impl World {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
 };
@@ -71,6 +71,8 @@ pub(crate) struct SubjectLog {
     /// Logs of local writers that forked and go on under another key, as far as nobody was told.
     healed: Mutex<Vec<Healed>>,
     token: AtomicU64,
+    /// How many sessions with peers there are.
+    watchers: AtomicUsize,
     /// Told when the log has grown by what nobody just handed over.
     grown: Mutex<Option<Arc<Grown>>>,
 }
@@ -84,6 +86,15 @@ pub(crate) struct Healed {
     pub(crate) last_valid: u64,
     /// How many of those after it are published again, in all.
     pub(crate) events: u64,
+}
+
+/// Somebody waits for each event of a log.
+pub(crate) struct Watching(Arc<SubjectLog>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.watchers.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Called on the committer's thread: it must only pass the news on.
@@ -161,6 +172,7 @@ impl Store {
             members: Mutex::default(),
             healed: Mutex::default(),
             token: AtomicU64::new(0),
+            watchers: AtomicUsize::new(0),
             grown: Mutex::default(),
         });
         logs.insert(id, Arc::downgrade(&log));
@@ -242,6 +254,17 @@ impl Store {
 }
 
 impl SubjectLog {
+    /// Until what comes back is dropped, somebody waits for each event of this log, and for its signed head.
+    pub(crate) fn watch(self: &Arc<Self>) -> Watching {
+        self.watchers.fetch_add(1, Ordering::AcqRel);
+        Watching(Arc::clone(self))
+    }
+
+    /// Whether somebody does.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watchers.load(Ordering::Acquire) > 0
+    }
+
     /// What is durable of the log.
     pub(crate) fn published(&self) -> Published {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner)

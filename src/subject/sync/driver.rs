@@ -118,6 +118,8 @@ impl Driver {
     /// Runs the session on this stream until it is over, and says why. Dropped, it ends the stream.
     pub(super) async fn run(mut self, stream: SubjectStream) -> Ending {
         let SubjectStream { mut reader, send, slot, peer, .. } = stream;
+        // The peer waits for what is published here: its heads are signed at once.
+        let watching = self.source.log.watch();
         // Both end with this task, and with its senders.
         let mut tasks = JoinSet::new();
         let ((jobs, lane_jobs), (done, mut lane_done)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
@@ -230,7 +232,7 @@ impl Driver {
             // A peer that takes nothing does not hear it.
             let _ = timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} }).await;
         }
-        drop((tasks, slot));
+        drop((tasks, slot, watching));
         reason
     }
 }

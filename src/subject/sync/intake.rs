@@ -201,13 +201,15 @@ impl Intake {
         let cuts = replica.log.forks();
         let mut batch = ForeignBatch { is_verified: true, ..ForeignBatch::default() };
         let mut known = 0;
+        batch.frames.reserve(checked.events.len(), chunk.frames().len());
+        batch.ids.reserve_exact(checked.events.len());
         for event in &checked.events {
             let is_here = asked.get(&event.dot.author).is_some_and(|head| event.dot.seq <= head.peaks.len());
             // What counts for nothing may be of another history than the one that is here, and is not mixed with it.
             if is_here || cuts.retracts(event.dot) {
                 known += 1;
             } else {
-                batch.frames.push(event.frame.to_vec());
+                batch.frames.push(event.frame);
                 batch.ids.push(event.id);
             }
         }

@@ -14,7 +14,11 @@ use super::{
     replica::{Look, Source},
 };
 use crate::{
-    actors::{net::write_message, storage::StorageError, sync::session::limits::MAX_FORKS_SENT},
+    actors::{
+        net::{write_events, write_message},
+        storage::StorageError,
+        sync::session::limits::MAX_FORKS_SENT,
+    },
     wire::{
         id::XaeroID,
         sync::{Events, Message, Summary, Vector, VectorEntry, message::MAX_VECTOR_ENTRIES},
@@ -99,6 +103,9 @@ impl Lane {
             Job::Look => {
                 let look = self.blocking(|replica, _| replica.look()).await?;
                 return Ok(Some(Done::Looked(Arc::new(look))));
+            }
+            Job::Send(Message::Events(events)) => {
+                write_events(&mut self.send, events).await.map_err(|_| Stop::Closed)?;
             }
             Job::Send(message) => self.write(&message).await?,
             Job::SendVector { push } => {

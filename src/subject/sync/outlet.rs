@@ -48,6 +48,8 @@ pub(crate) struct Outlet {
     blocked: HashMap<XaeroID, u64>,
     /// The heads that were used last.
     heads: HashMap<XaeroID, KnownHead>,
+    /// Bytes of frames of the last chunk: the next one is mostly as large.
+    usual: usize,
     /// The upper nodes of trees, which all proofs have in common.
     nodes: KnownNodes,
 }
@@ -121,9 +123,11 @@ impl Outlet {
                 Some(next) => next,
                 None => self.plan(replica)?,
             };
-            let mut gathering = Gathering { outlet: self, builder: EventsBuilder::new(), authors: HashMap::new() };
+            let mut gathering =
+                Gathering { outlet: self, builder: EventsBuilder::with_capacity(self.usual), authors: HashMap::new() };
             let reached = gathering.gather(replica, next)?;
             let Gathering { builder, authors, .. } = gathering;
+            self.usual = builder.frames().len();
             match reached {
                 Reached::PassedOver => {
                     // Something the peer lacks lies further back: what is gathered so far does not depend on it.

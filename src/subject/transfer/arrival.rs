@@ -186,7 +186,7 @@ impl Arrival {
             } else if event.dot.seq <= self.length(event.log) {
                 self.counts.duplicates += 1;
             } else {
-                self.part.batch.frames.push(event.frame.to_vec());
+                self.part.batch.frames.push(event.frame);
                 self.part.batch.ids.push(event.id);
             }
         }

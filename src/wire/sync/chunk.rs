@@ -38,7 +38,7 @@ pub const MAX_CHUNK_PROOF_BYTES: usize = 2 << 20;
 const _: () = assert!(MAX_LOG_PROOF_BYTES < MAX_CHUNK_PROOF_BYTES);
 
 /// Longest body of a chunk.
-pub(super) const MAX_EVENTS_BYTES: usize = 12 + MAX_CHUNK_FRAME_BYTES + MAX_CHUNK_PROOF_BYTES;
+pub(super) const MAX_EVENTS_BYTES: usize = COUNTS_BYTES + MAX_CHUNK_FRAME_BYTES + MAX_CHUNK_PROOF_BYTES;
 
 /// The flag of a proof that the author's public key follows.
 const WITH_KEY: u8 = 1;
@@ -93,13 +93,23 @@ impl LogProof {
     }
 }
 
+/// Bytes before the frames: the numbers of events, authors, and bytes of frames.
+const COUNTS_BYTES: usize = 12;
+
 /// A chunk as it is gathered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EventsBuilder {
     events: usize,
-    frames: Vec<u8>,
+    /// The encoding so far: room for the counts, the frames.
+    body: Vec<u8>,
     proofs: Vec<u8>,
     authors: usize,
+}
+
+impl Default for EventsBuilder {
+    fn default() -> Self {
+        Self::with_capacity(0)
+    }
 }
 
 impl EventsBuilder {
@@ -107,6 +117,14 @@ impl EventsBuilder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Of no events, with room for so many bytes of frames.
+    #[must_use]
+    pub fn with_capacity(frames: usize) -> Self {
+        let mut body = Vec::with_capacity(COUNTS_BYTES + frames.min(MAX_CHUNK_FRAME_BYTES));
+        body.resize(COUNTS_BYTES, 0);
+        Self { events: 0, body, proofs: Vec::new(), authors: 0 }
     }
 
     /// How many events it has.
@@ -118,17 +136,17 @@ impl EventsBuilder {
     /// The frames so far, one right after the other.
     #[must_use]
     pub fn frames(&self) -> &[u8] {
-        &self.frames
+        self.body.get(COUNTS_BYTES..).unwrap_or_default()
     }
 
     /// Adds an event, unless the chunk is full: then it returns `false`.
     #[must_use]
     pub fn push(&mut self, frame: &[u8]) -> bool {
-        if self.events >= MAX_CHUNK_EVENTS || self.frames.len() + frame.len() > MAX_CHUNK_FRAME_BYTES {
+        if self.events >= MAX_CHUNK_EVENTS || self.frames().len() + frame.len() > MAX_CHUNK_FRAME_BYTES {
             return false;
         }
         self.events += 1;
-        self.frames.extend_from_slice(frame);
+        self.body.extend_from_slice(frame);
         true
     }
 
@@ -152,11 +170,12 @@ impl EventsBuilder {
     /// # Errors
     /// As [`Events::decode`], of what was not gathered as it should.
     pub fn finish(self) -> Result<Events, SyncError> {
-        let mut body = Vec::with_capacity(12 + self.frames.len() + self.proofs.len());
-        for count in [self.events, self.authors, self.frames.len()] {
-            body.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
+        let frames = self.frames().len();
+        let mut body = self.body;
+        let counts = [self.events, self.authors, frames].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        if let Some(slot) = body.first_chunk_mut::<COUNTS_BYTES>() {
+            slot.copy_from_slice(counts.map(u32::to_le_bytes).as_flattened());
         }
-        body.extend_from_slice(&self.frames);
         body.extend_from_slice(&self.proofs);
         Events::decode(body)
     }
@@ -202,6 +221,12 @@ impl Events {
         &self.body
     }
 
+    /// The encoding, and nothing else.
+    #[must_use]
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
     /// The chunk with this encoding.
     ///
     /// # Errors
@@ -232,7 +257,7 @@ impl Events {
             proofs.push(proof);
         }
         reader.finish().map_err(&malformed)?;
-        Ok(Self { body, events, frames: 12..12 + bytes, proofs })
+        Ok(Self { body, events, frames: COUNTS_BYTES..COUNTS_BYTES + bytes, proofs })
     }
 }
 

@@ -136,6 +136,15 @@ impl Header {
     }
 }
 
+impl Header {
+    /// The bytes of the header.
+    #[must_use]
+    pub fn encode(self) -> [u8; HEADER_BYTES] {
+        let [l0, l1, l2, l3] = u32::try_from(self.length).unwrap_or(u32::MAX).to_le_bytes();
+        [self.kind.0, l0, l1, l2, l3]
+    }
+}
+
 /// Appends a frame whose body `write` appends.
 pub(crate) fn append(out: &mut Vec<u8>, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
