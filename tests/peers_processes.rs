@@ -492,6 +492,37 @@ fn a_sync_over_a_line_with_a_long_delay_that_loses_packets_comes_to_its_end() {
 }
 
 #[test]
+fn a_session_that_is_given_up_in_the_middle_of_a_message_is_no_offence_and_goes_on() {
+    use peers_kit::until;
+    use xaeroflux::{ChildKind, NetworkConfig, PeerAddr, prelude::*};
+
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        return eprintln!("SKIPPED: no IPv6 on the loopback");
+    }
+    let node = |listen: &str| {
+        let network = NetworkConfig::new().listen(listen.parse().unwrap());
+        Node::builder().network(network).ephemeral().unwrap()
+    };
+    let (far, near) = (node("[::1]:0"), node("127.0.0.1:0"));
+    let ours = far.subject("s");
+    let running = ours.run().unwrap();
+    // One message, of more bytes than may be on their way at once.
+    for n in 0..3 {
+        ours.publish(XaeroEvent::new(vec![n; 1_000_000], CRDT_SET_ADD)).wait().unwrap();
+    }
+    let line = BadLine::to(far.listen_addrs()[0], Quality { delay: Duration::from_millis(50), lost: 0 });
+    let entrance = PeerAddr { addrs: vec![line.entrance], ..PeerAddr::new(far.endpoint_id().unwrap()) };
+    near.add_peer(entrance).unwrap();
+    let theirs = near.join(&ours.ticket().unwrap()).unwrap();
+    let _running = theirs.run().unwrap();
+    until("the message has begun", || near.peers()[0].bytes_received > 100_000);
+    running.kill_child(ChildKind::Sync);
+    until("it is sent again", || ours.root().unwrap() == theirs.root().unwrap());
+    assert_eq!(theirs.count().unwrap(), 3);
+    assert_eq!(near.peers()[0].offences, 0, "{:?}", near.peers());
+}
+
+#[test]
 fn a_sync_through_a_kernel_that_delays_and_loses_packets_comes_to_its_end() {
     let cable = match Cable::lay("d") {
         Ok(cable) => cable,

@@ -222,12 +222,31 @@ impl MessageReader {
     }
 }
 
-/// Writes a message.
+/// Writes a message. Dropped before the end, it resets the stream: QUIC would end it in the middle of the message as if that
+/// were whole, which no correct peer does.
 ///
 /// # Errors
 /// Where the stream or the connection is gone.
 pub(crate) async fn write_message(send: &mut SendStream, message: &Message) -> Result<(), WriteError> {
     let mut bytes = Vec::new();
     message.encode_into(&mut bytes);
-    send.write_all(&bytes).await
+    let mut writing = Writing { send, is_whole: false };
+    writing.send.write_all(&bytes).await?;
+    writing.is_whole = true;
+    Ok(())
+}
+
+/// A message that is being written.
+struct Writing<'s> {
+    send: &'s mut SendStream,
+    is_whole: bool,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            // Where it is gone already there is nothing to reset.
+            let _ = self.send.reset(VarInt::from_u32(ByeReason::Failed.code().into()));
+        }
+    }
 }

@@ -187,13 +187,14 @@ impl NetHandle {
 
     /// Shares a subject with who knows one of these secrets, the current one first. Its streams go to `sink`, one at a time for
     /// each peer, on a thread of the network: it must not block. Called again it asks all peers for a stream anew.
-    pub(crate) fn share(&self, subject: SubjectId, secrets: Vec<SubjectSecret>, sink: Sink) {
-        self.0.shared.shares.insert(subject, secrets, sink);
+    /// Returns a number by which that is taken back.
+    pub(crate) fn share(&self, subject: SubjectId, secrets: Vec<SubjectSecret>, sink: Sink) -> u64 {
+        self.0.shared.shares.insert(subject, secrets, sink)
     }
 
     /// Shares a subject no more. The streams that it has are its own to end.
-    pub(crate) fn unshare(&self, subject: SubjectId) {
-        self.0.shared.shares.remove(subject);
+    pub(crate) fn unshare(&self, subject: SubjectId, number: u64) {
+        self.0.shared.shares.remove(subject, number);
     }
 
     /// What is known of the peers, by endpoint.

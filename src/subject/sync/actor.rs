@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, WeakRecipient};
+use actix::{Actor, ActorContext as _, AsyncContext, Context, Handler, Message, WeakRecipient};
 use hashbrown::{HashMap, HashSet};
 use tokio::task::AbortHandle;
 
@@ -57,6 +57,13 @@ impl Message for Offer {
     type Result = ();
 }
 
+/// End. That nobody has its address any more does not end an actor that waits for a time to come.
+pub(crate) struct Quit;
+
+impl Message for Quit {
+    type Result = ();
+}
+
 /// A stream to a peer that shares the subject.
 struct Arrived(SubjectStream);
 
@@ -92,6 +99,8 @@ pub(crate) struct SyncActor {
     sessions: HashMap<u64, (PeerInfo, AbortHandle)>,
     /// Peers that were not served, and of whom that was told.
     refused: HashSet<EndpointId>,
+    /// The number of the offer that holds.
+    offered: Option<u64>,
     /// The secrets under which the subject was offered.
     secrets: Vec<SubjectSecret>,
     /// What it does in its swarm.
@@ -120,6 +129,7 @@ impl SyncActor {
             hub,
             sessions: HashMap::new(),
             refused: HashSet::new(),
+            offered: None,
             secrets: Vec::new(),
             swarmer: None,
             wait: FIRST_WAIT,
@@ -147,7 +157,7 @@ impl SyncActor {
         let peers: Vec<PeerAddr> = share.iter().flat_map(|share| &share.peers).cloned().collect();
         if self.secrets.is_empty() {
             self.leave_swarm();
-            self.net.unshare(self.source.log.id);
+            self.withdraw();
             return;
         }
         if is_another_swarm {
@@ -165,7 +175,14 @@ impl SyncActor {
                 actor.do_send(Arrived(stream));
             }
         };
-        self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink));
+        self.offered = Some(self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink)));
+    }
+
+    /// Offers the subject no more.
+    fn withdraw(&mut self) {
+        if let Some(number) = self.offered.take() {
+            self.net.unshare(self.source.log.id, number);
+        }
     }
 
     /// Is in the swarm of the current secret from now on, if it is to be in any.
@@ -240,7 +257,7 @@ impl Actor for SyncActor {
 impl Drop for SyncActor {
     fn drop(&mut self) {
         self.leave_swarm();
-        self.net.unshare(self.source.log.id);
+        self.withdraw();
         self.end_sessions();
     }
 }
@@ -356,6 +373,14 @@ impl Handler<Over> for SyncActor {
             // The peer says when there is to be another one, or its connection is gone.
             Ending::Over => {}
         }
+    }
+}
+
+impl Handler<Quit> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Quit, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }
 
