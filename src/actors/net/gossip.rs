@@ -86,6 +86,13 @@ impl Swarms {
         }
     }
 
+    /// Ends the gossip's actor, as a panic in it would, and tells nobody.
+    #[cfg(test)]
+    pub(super) async fn kill(&self) {
+        let gossip = lock(&self.0).running.as_ref().map(|running| running.gossip.clone());
+        gossip.unwrap().shutdown().await.unwrap();
+    }
+
     /// A connection of the gossip that a peer has made: lives through it.
     pub(super) async fn take(&self, connection: Connection) {
         let gossip = lock(&self.0).running.as_ref().map(|running| running.gossip.clone());

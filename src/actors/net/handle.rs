@@ -256,6 +256,12 @@ impl NetHandle {
         gossip::join(&self.0.shared, topic, members).await
     }
 
+    /// Ends the gossip's actor, as a panic in it would.
+    #[cfg(test)]
+    pub(super) fn kill_gossip(&self) {
+        self.0.runtime.block_on(self.0.shared.swarms.kill());
+    }
+
     /// Hears a neighbour of swarms no more for a while. Its sessions go on.
     pub(crate) fn mute(&self, endpoint: EndpointId) {
         self.0.shared.swarms.mute(endpoint);

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     actors::{
         net::{NetHandle, PeerInfo, SubjectStream, Swarming},
-        sync::swarm::HANDFUL,
+        sync::swarm::limits::HANDFUL,
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
     subject::{core::Core, error::Error, notice::Notice},

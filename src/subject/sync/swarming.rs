@@ -16,7 +16,7 @@ use crate::{
     actors::{
         net::{Heard, NetHandle, SwarmLink, Swarming},
         storage::StorageError,
-        sync::swarm::{Action, HANDFUL, Swarm},
+        sync::swarm::{Action, Swarm, limits::HANDFUL},
     },
     subject::bell::Bell,
     wire::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::nodes::{DEADLINE, addr, node, status, until};
+use super::nodes::{DEADLINE, addr, connected, node, status, until};
 use crate::{
     actors::net::{
         Heard, NetError, NetHandle, SwarmLink,
@@ -84,6 +84,21 @@ fn when_the_endpoint_dies_the_link_ends_and_the_swarm_can_be_joined_again() {
         std::thread::park_timeout(Duration::from_millis(5));
     };
     assert_eq!(next(&bob, &mut there), Some(Heard::Up));
+}
+
+#[test]
+fn when_the_gossip_dies_the_link_ends_and_the_network_goes_on_with_another_one() {
+    let [(alice, mut here), (bob, mut there)] = pair();
+    alice.add_peer(addr(&bob)).unwrap();
+    connected(&alice, &bob);
+    alice.kill_gossip();
+    while next(&alice, &mut here).is_some() {}
+    while next(&bob, &mut there) != Some(Heard::Down) {}
+    let first = alice.runtime().block_on(alice.swarm(TOPIC, &[addr(&bob)]));
+    assert!(matches!(first, Err(NetError::Stopped)), "that finds out that it is dead");
+    let _again = join(&alice, &[addr(&bob)]);
+    assert_eq!(next(&bob, &mut there), Some(Heard::Up));
+    assert!(status(&alice, &bob).unwrap().connected_since.is_some(), "the connections never knew");
 }
 
 #[test]

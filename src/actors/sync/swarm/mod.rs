@@ -8,13 +8,17 @@
 //!
 //! * It says what is here when that has grown, and to each new neighbour; not if somebody else has just said the same.
 //! * Who announces what was here before is behind: it hears what is here now, and visits.
-//! * What may be on its way by a session is waited for, so that not everybody visits the one who wrote.
+//! * What may be on its way by a session is waited for, so that not everybody visits the one who wrote. Where as much has come
+//!   meanwhile, that is said instead: whoever still differs visits.
 //! * Gossip is open to all who know of the swarm. What is too much is dropped and who delivers far too much is not heard; what no
 //!   member made is an offence of who says that it is its own.
 //!
-//! [`guard`] counts, this decides. Time and chance are arguments; what is to be done is returned.
+//! `guard` counts, this decides; the numbers are in [`limits`]. Time and chance are arguments; what is to be done is returned.
 
 mod guard;
+#[cfg(test)]
+mod islands;
+pub mod limits;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +29,10 @@ use std::{
 
 pub use guard::Counts;
 use guard::{Bucket, Guard, Judgement};
+use limits::{
+    ANNOUNCEMENTS, ANSWER, FEW, GATHER, GRACE, HANDFUL, LEAVE_AFTER, MAX_HOLDERS, MAX_ROOTS, MAX_VISITS, REFRESH,
+    REJOIN, SAID_FOR, UNREACHABLE, VISIT_FAILED, VISIT_IDLE,
+};
 
 use crate::{
     actors::supervise::backoff::jittered,
@@ -35,58 +43,6 @@ use crate::{
         sync::{AnnounceError, Announcement},
     },
 };
-
-/// Peers of a subject with which a node has sessions and no need of a swarm.
-pub const HANDFUL: usize = 5;
-
-/// With so few peers it leaves again: fewer than made it join, so that one who comes and goes changes nothing.
-pub const FEW: usize = 3;
-
-/// How long there must be few before it leaves.
-pub const LEAVE_AFTER: Duration = Duration::from_secs(60);
-
-/// From growth to its announcement: what is written within that time is announced at once.
-pub const GATHER: Duration = Duration::from_millis(200);
-
-/// From an announcement of what was here before to the answer.
-pub const ANSWER: Duration = Duration::from_secs(1);
-
-/// How long what somebody else has announced need not be announced again.
-pub const SAID_FOR: Duration = Duration::from_secs(60);
-
-/// Announcements at once, and in a second. So a busy writer does not keep the whole swarm busy.
-pub const ANNOUNCEMENTS: (u32, u32) = (8, 4);
-
-/// Where nothing changes, all the same is said after this time: gossip keeps nothing for who was away. Whoever hears
-/// it need not say it, so it costs a swarm about one announcement.
-pub const REFRESH: Duration = Duration::from_secs(600);
-
-/// How long something that is not here is waited for before the holder is visited: a session brings it sooner.
-pub const GRACE: Duration = Duration::from_millis(1_500);
-
-/// How often it is waited for again, while other sessions bring as much.
-pub const PATIENCE: u32 = 3;
-
-/// Visits at a time.
-pub const MAX_VISITS: usize = 4;
-
-/// A visit that has brought nothing for so long ends.
-pub const VISIT_IDLE: Duration = Duration::from_secs(60);
-
-/// A visit that has led to no session in this time has failed.
-pub const VISIT_FAILED: Duration = Duration::from_secs(20);
-
-/// How long a holder who could not be visited is not visited again.
-pub const UNREACHABLE: Duration = Duration::from_secs(300);
-
-/// Holders that are remembered: those waited for, and those who could not be visited.
-pub const MAX_HOLDERS: usize = 64;
-
-/// Roots that were here before, and such that were heard of.
-pub const MAX_ROOTS: usize = 64;
-
-/// The first wait before a swarm is joined again that broke down, and the longest.
-pub const REJOIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,9 +110,8 @@ struct Due {
 struct Wish {
     said: Announcement,
     at: Duration,
-    /// What was here when it was last thought of.
+    /// What was here when it was first heard of.
     head: Option<Hash>,
-    waits: u32,
 }
 
 #[derive(Debug)]
@@ -325,7 +280,6 @@ impl Swarm {
             said: said.clone(),
             at: now.saturating_add(jittered(GRACE, random)),
             head,
-            waits: 0,
         });
         // The wait is not begun anew: otherwise nobody would ever visit a holder who writes all the time.
         wish.said = said;
@@ -367,11 +321,13 @@ impl Swarm {
                 continue;
             }
             let head = self.head.map(|(root, _)| root);
-            let has_grown_as_far = self.head.is_some_and(|(_, events)| events >= wish.said.events) && head != wish.head;
-            let is_full = self.visits.len() >= MAX_VISITS;
-            if is_full || (has_grown_as_far && wish.waits < PATIENCE) {
-                wish.waits += u32::from(!is_full);
-                (wish.at, wish.head) = (later, head);
+            if self.head.is_some_and(|(_, events)| events >= wish.said.events) && head != wish.head {
+                // It may well be here by now, and the holder behind. If not, the holder has not what is said here, and visits.
+                self.announce(now, GATHER, now.saturating_sub(GRACE), true, random);
+                continue;
+            }
+            if self.visits.len() >= MAX_VISITS {
+                wish.at = later;
                 self.wishes.insert(holder, wish);
                 continue;
             }

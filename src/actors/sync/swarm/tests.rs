@@ -2,6 +2,7 @@
 
 use super::{
     guard::{FLOOD, FORGED_OWN, FORGED_RELAYED, FROM_NEIGHBOUR, MAX_NEIGHBOURS},
+    limits::*,
     *,
 };
 
@@ -188,16 +189,14 @@ fn who_is_behind_is_told_what_is_here_and_not_visited() {
 }
 
 #[test]
-fn while_sessions_bring_as_much_it_is_waited_for_and_not_for_ever() {
+fn where_as_much_has_come_meanwhile_that_is_said_and_nobody_visited() {
     let mut world = World::new();
     world.hears(7, 9);
-    for root in [20, 21, 22] {
-        world.grows(root);
-        let out = world.passes(GRACE);
-        assert!(!out.iter().any(|action| matches!(action, Action::Visit(_))), "{out:?}");
-    }
-    world.grows(23);
-    assert!(world.passes(GRACE).contains(&Action::Visit(said(7, 9).peer())));
+    world.grows(20);
+    assert_eq!(world.passes(GRACE / 3), [Action::Announce { to_all: true }]);
+    assert_eq!(world.passes(secs(30)), [Action::Announce { to_all: true }], "the holder may lack it");
+    world.hears(7, 9);
+    assert_eq!(world.passes(secs(5)), [Action::Visit(said(7, 9).peer())], "it has something else indeed");
 }
 
 #[test]
