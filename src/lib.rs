@@ -71,7 +71,7 @@ pub use actors::{
     bus::{Acknowledged, Mode, Outcome, PublishError, Receipt, Refusal, SendError, Sender},
     committer::{Explanation, IngestOutcome, IngestRefusal, RightsError},
     keyring::{KeyringError, Succession},
-    net::{NetError, NetworkConfig, PeerStatus},
+    net::{NetError, NetworkConfig, PeerStatus, Swarming},
     storage::StorageError,
     sync::session::Status as SyncStatus,
     verify::{

@@ -138,7 +138,7 @@ fn a_full_disk_refuses_events_and_signs_when_there_is_room_again() {
         let args = ["-t", "tmpfs", "-o", options, "tmpfs"];
         Command::new("mount").args(args).arg(&small).output().is_ok_and(|output| output.status.success())
     };
-    if !mount("size=3m") {
+    if !mount("size=4m") {
         println!("SKIPPED: a file system of its own cannot be mounted here (it takes root)");
         return;
     }
@@ -146,7 +146,7 @@ fn a_full_disk_refuses_events_and_signs_when_there_is_room_again() {
     let (dir, ballast) = (small.join("data"), small.join("ballast"));
     let (mut acks, mut seen) = (Acks::new(), Seen::default());
     let (node, subject, handle) = start(builder(&dir).segment_bytes(32 << 10));
-    for (round, kib) in [768_usize, 512, 256].into_iter().enumerate() {
+    for (round, kib) in [1_536_usize, 1_280, 1_024].into_iter().enumerate() {
         let what = format!("full for the {}. time", round + 1);
         fs::write(&ballast, vec![0; kib << 10]).unwrap();
         let refused = fill(&node, &subject, 200, &mut acks, &mut seen, &what);

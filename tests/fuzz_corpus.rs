@@ -22,7 +22,7 @@ use xaeroflux::{
         key_file,
         proof::EventProof,
         sign::SecretIdentity,
-        sync::{self, Events, Hello},
+        sync::{self, Announcement, Events, Hello},
     },
 };
 
@@ -155,6 +155,18 @@ fn messages_between_peers() {
 }
 
 #[test]
+fn announcements_in_a_swarm() {
+    run("announce", checks::announce::check);
+    for (name, bytes) in seeds("announce") {
+        let read = Announcement::decode_body(&bytes);
+        // The other seeds differ in the nonce, a hash or a number: announcements of good form that say something else.
+        let is_bad = ["cut_short", "empty", "last_byte", "trailing_byte", "other_magic", "zeros", "largest"];
+        let is_bad = is_bad.iter().any(|bad| name.starts_with(bad));
+        assert_eq!(read.is_err(), is_bad, "{name}: {read:?}");
+    }
+}
+
+#[test]
 fn hellos_between_peers() {
     run("sync_hello", checks::sync_hello::check);
     for (name, bytes) in seeds("sync_hello") {
@@ -251,6 +263,7 @@ fn write_seeds(target: &str, dir: &std::path::Path) {
         "segment" => fixture("segments/good.seg"),
         "export" => exported(),
         "ticket" => ticket(),
+        "announce" => checks::announce::seed(),
         _ => fixture("proof/fork.xfrk"),
     };
     fs::create_dir_all(dir).unwrap();

@@ -4,6 +4,7 @@
 //! in, so that every change is held to them without a fuzzer.
 #![allow(dead_code, reason = "each fuzz target uses one of them")]
 
+pub mod announce;
 pub mod control;
 pub mod event_proof;
 pub mod export;

@@ -76,17 +76,7 @@ impl PeerAddr {
         out.extend_from_slice(relay.as_bytes());
         out.push(u8::try_from(self.addrs.len()).unwrap_or(u8::MAX));
         for addr in &self.addrs {
-            match addr.ip() {
-                IpAddr::V4(ip) => {
-                    out.push(IPV4);
-                    out.extend_from_slice(&ip.octets());
-                }
-                IpAddr::V6(ip) => {
-                    out.push(IPV6);
-                    out.extend_from_slice(&ip.octets());
-                }
-            }
-            out.extend_from_slice(&addr.port().to_le_bytes());
+            write_addr(addr, out);
         }
     }
 
@@ -105,13 +95,7 @@ impl PeerAddr {
         }
         let mut addrs: Vec<SocketAddr> = Vec::new();
         for _ in 0..count {
-            let [kind] = reader.array().ok()?;
-            let ip = match kind {
-                IPV4 => IpAddr::from(reader.array::<4>().ok()?),
-                IPV6 => IpAddr::from(reader.array::<16>().ok()?),
-                _ => return None,
-            };
-            let addr = SocketAddr::new(ip, reader.u16().ok()?);
+            let addr = read_addr(reader)?;
             if addrs.contains(&addr) {
                 return None;
             }
@@ -119,6 +103,32 @@ impl PeerAddr {
         }
         Some(Self { endpoint, addrs, relay })
     }
+}
+
+/// Appends the bytes of one address.
+pub(crate) fn write_addr(addr: &SocketAddr, out: &mut Vec<u8>) {
+    match addr.ip() {
+        IpAddr::V4(ip) => {
+            out.push(IPV4);
+            out.extend_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.push(IPV6);
+            out.extend_from_slice(&ip.octets());
+        }
+    }
+    out.extend_from_slice(&addr.port().to_le_bytes());
+}
+
+/// Reads one address; `None` for anything else.
+pub(crate) fn read_addr(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    let [kind] = reader.array().ok()?;
+    let ip = match kind {
+        IPV4 => IpAddr::from(reader.array::<4>().ok()?),
+        IPV6 => IpAddr::from(reader.array::<16>().ok()?),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, reader.u16().ok()?))
 }
 
 /// What is known of several peers, in one list: an endpoint stands in it once, under what was said of it first, and no

@@ -54,6 +54,10 @@ struct State {
 struct Peer {
     /// Where it is called, if it is to be.
     addr: Option<PeerAddr>,
+    /// Whether it is to be called as long as this node runs.
+    is_kept: bool,
+    /// For how many purposes it is called until they are fulfilled.
+    visits: usize,
     writer: Option<XaeroID>,
     live: Option<Live>,
     error: Option<String>,
@@ -118,6 +122,49 @@ impl Book {
 
     /// A peer to keep a connection to. Said again, it is called at once.
     pub(super) fn add(&self, addr: PeerAddr) {
+        self.want(addr, |peer, addr| {
+            peer.is_kept = true;
+            // Of an address that is out of date and one that is not, nobody can tell which is which: both are called.
+            peer.addr = Some(match peer.addr.take() {
+                Some(known) => known.joined(addr),
+                None => addr,
+            });
+        });
+    }
+
+    /// A peer to keep a connection to until [`part`](Self::part).
+    pub(super) fn visit(&self, addr: PeerAddr) {
+        self.want(addr, |peer, addr| {
+            peer.visits += 1;
+            // It was announced by somebody who need not be that peer: what was known before comes first.
+            peer.addr = Some(match peer.addr.take() {
+                Some(known) => addr.joined(known),
+                None => addr,
+            });
+        });
+    }
+
+    /// A visit is over. With the last one it is not called any more, and the connection ends if this node has made it and no
+    /// other subject uses it.
+    pub(super) fn part(&self, endpoint: EndpointId) {
+        {
+            let mut state = self.lock();
+            let Some(peer) = state.peers.get_mut(&endpoint) else { return };
+            peer.visits = peer.visits.saturating_sub(1);
+            if peer.visits > 0 || peer.is_kept {
+                return;
+            }
+            peer.addr = None;
+            let is_ours = |live: &Live| live.role == Role::Dialer && live.slots.taken() <= 1;
+            if peer.live.as_ref().is_some_and(is_ours) {
+                peer.end(Ended::Parted);
+            }
+            state.policy.forget(endpoint);
+        }
+        self.tell();
+    }
+
+    fn want(&self, addr: PeerAddr, note: impl FnOnce(&mut Peer, PeerAddr)) {
         {
             let mut state = self.lock();
             let endpoint = addr.endpoint;
@@ -126,12 +173,7 @@ impl Book {
                 return;
             }
             state.policy.hint(endpoint);
-            let peer = state.peer(endpoint);
-            // Of an address that is out of date and one that is not, nobody can tell which is which: both are called.
-            peer.addr = Some(match peer.addr.take() {
-                Some(known) => known.joined(addr),
-                None => addr,
-            });
+            note(state.peer(endpoint), addr);
         }
         self.tell();
     }
@@ -298,6 +340,8 @@ impl Peer {
     const fn new(now: Instant) -> Self {
         Self {
             addr: None,
+            is_kept: false,
+            visits: 0,
             writer: None,
             live: None,
             error: None,

@@ -5,6 +5,20 @@ use std::{net::SocketAddr, time::Duration};
 use super::limits::Timing;
 use crate::wire::endpoint::PeerAddr;
 
+/// When a node joins the swarm of a subject: by gossip it hears there who has something new, and fetches it from those,
+/// without a session with everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Swarming {
+    /// While more than a handful of peers share the subject.
+    #[default]
+    Auto,
+    /// For each subject that is shared: also where one peer is known, so that the others are found through it.
+    Always,
+    /// Never: a node talks to whom it was told of.
+    Never,
+}
+
 /// How a node talks to others. It is off unless a node is given one of these.
 ///
 /// As it is made, a node listens on all interfaces, at the ports that it had last if they are free, knows no peer, and uses no relay, no DNS and no other
@@ -22,6 +36,7 @@ pub struct NetworkConfig {
     listen: Vec<SocketAddr>,
     peers: Vec<PeerAddr>,
     relays: Vec<String>,
+    swarming: Swarming,
     pub(super) timing: Timing,
     /// Where the node listened last: tried first.
     pub(super) former: Vec<SocketAddr>,
@@ -58,6 +73,12 @@ impl NetworkConfig {
         self
     }
 
+    /// When the node joins the swarm of a subject: with more than a handful of peers, unless this is called.
+    pub const fn swarm(mut self, swarming: Swarming) -> Self {
+        self.swarming = swarming;
+        self
+    }
+
     /// How long a peer that is called may take to answer, and then to say who it is: 10 seconds each, unless this is called.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timing.connect = timeout;
@@ -75,6 +96,12 @@ impl NetworkConfig {
     #[must_use]
     pub fn peers(&self) -> &[PeerAddr] {
         &self.peers
+    }
+
+    /// What was said by [`swarm`](Self::swarm).
+    #[must_use]
+    pub const fn swarming(&self) -> Swarming {
+        self.swarming
     }
 
     /// The URLs of [`relay`](Self::relay).

@@ -42,6 +42,9 @@ pub(super) async fn live(shared: &Arc<Shared>, connection: Connection, role: Rol
         Err(ended) => (ended, None),
     };
     shared.book.note(endpoint, writer, &ended);
+    if matches!(ended, Ended::Offence(_)) {
+        shared.swarms.cut(endpoint);
+    }
     part(shared, &connection, send, &ended).await;
     writer.is_some()
 }
@@ -163,6 +166,10 @@ impl Talk<'_> {
                 stream = self.connection.accept_bi(), if accepts && self.opening.len() < MAX_OPENING => {
                     let (send, recv) = stream?;
                     self.read_tag(send, recv);
+                }
+                stream = self.connection.accept_uni(), if accepts => {
+                    stream?;
+                    return Err(Ended::Offence("the peer opened a stream in one direction, which this protocol has not".to_owned()));
                 }
                 Some(done) = self.opening.join_next() => match done {
                     Ok(Done::Opened(opened)) => self.opened(*opened)?,

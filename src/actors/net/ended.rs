@@ -10,6 +10,8 @@ use crate::wire::sync::{Bye, ByeReason, SyncError};
 pub(super) enum Ended {
     /// This node stops.
     Stopping,
+    /// It was made for one purpose, which is fulfilled.
+    Parted,
     /// Another connection between the two stays.
     Duplicate,
     /// The peer speaks another major version.
@@ -31,6 +33,7 @@ impl Ended {
     pub(super) fn bye(&self) -> Option<Bye> {
         let (reason, text) = match self {
             Self::Stopping => (ByeReason::Stopping, "the node stops"),
+            Self::Parted => (ByeReason::Stopping, "there is nothing more to fetch"),
             Self::Duplicate => (ByeReason::Duplicate, "there is another connection"),
             Self::OtherMajor(text) => (ByeReason::OtherMajor, text.as_str()),
             Self::Offence(text) => (ByeReason::Offence, text.as_str()),
@@ -44,7 +47,7 @@ impl Ended {
     /// What to remember as the peer's last error, if it is one.
     pub(super) fn error(&self) -> Option<String> {
         Some(match self {
-            Self::Stopping | Self::Duplicate | Self::ByPeer(ByeReason::Duplicate, _) => return None,
+            Self::Stopping | Self::Parted | Self::Duplicate | Self::ByPeer(ByeReason::Duplicate, _) => return None,
             Self::OtherMajor(text)
             | Self::Offence(text)
             | Self::Refused(text)

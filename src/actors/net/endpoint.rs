@@ -17,7 +17,10 @@ use rustls::NamedGroup;
 
 use super::{
     NetError, NetworkConfig,
-    limits::{ALPN, CONNECTION_WINDOW, MAX_STREAMS, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW, Timing},
+    gossip::Gate,
+    limits::{
+        ALPN, CONNECTION_WINDOW, MAX_GOSSIP_STREAMS, MAX_STREAMS, SEND_WINDOW, STRANGER_WINDOW, STREAM_WINDOW, Timing,
+    },
 };
 
 use crate::wire::{endpoint::PeerAddr, id::EndpointId};
@@ -27,6 +30,7 @@ pub(super) async fn bind(
     config: &NetworkConfig,
     secret: &[u8; 32],
     addrs: &[SocketAddr],
+    gate: Gate,
 ) -> Result<Endpoint, NetError> {
     let failed = |reason: String| {
         let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -36,7 +40,8 @@ pub(super) async fn bind(
         .crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .secret_key(SecretKey::from_bytes(secret))
         .alpns(vec![ALPN.to_vec()])
-        .transport_config(transport(&config.timing, MAX_STREAMS))
+        .transport_config(transport(&config.timing, MAX_STREAMS, MAX_GOSSIP_STREAMS))
+        .hooks(gate)
         .relay_mode(relay_mode(config)?)
         .clear_address_lookup()
         .clear_ip_transports();
@@ -67,17 +72,16 @@ fn relay_url(url: &str) -> Result<RelayUrl, NetError> {
     url.parse::<RelayUrl>().map_err(|error| NetError::BadRelay { url: url.to_owned(), reason: error.to_string() })
 }
 
-/// The windows and time-outs of a connection on which the peer may open so many streams.
-fn transport(timing: &Timing, streams: u32) -> QuicTransportConfig {
-    let idle = IdleTimeout::try_from(timing.idle).ok();
+/// The windows and time-outs of a connection on which the peer may open so many streams of both kinds. The gossip needs
+/// those in one direction; which protocol a call is about is known only once it was answered.
+fn transport(timing: &Timing, bidi: u32, uni: u32) -> QuicTransportConfig {
     QuicTransportConfig::builder()
-        .max_idle_timeout(idle)
+        .max_idle_timeout(IdleTimeout::try_from(timing.idle).ok())
         .default_path_max_idle_timeout(timing.idle)
         .keep_alive_interval(timing.keep_alive)
         .default_path_keep_alive_interval(timing.keep_alive)
-        .max_concurrent_bidi_streams(VarInt::from_u32(streams))
-        // Nobody has a use for them.
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_bidi_streams(VarInt::from_u32(bidi))
+        .max_concurrent_uni_streams(VarInt::from_u32(uni))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         // Until the peer has said who it is: see `welcome`.
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))
@@ -93,7 +97,7 @@ pub(super) fn welcome(connection: &Connection) {
 
 /// How to call a peer. It is the one who calls that opens streams: the other side may open none.
 pub(super) fn calling(timing: &Timing) -> ConnectOptions {
-    ConnectOptions::new().with_transport_config(transport(timing, 0))
+    ConnectOptions::new().with_transport_config(transport(timing, 0, 0))
 }
 
 /// The peer's address, as iroh has it.

@@ -40,6 +40,17 @@ pub enum NetError {
     /// It was started again too often.
     #[error("the network was given up: {0}")]
     GivenUp(#[source] Escalation),
+    /// A message to a swarm that would break the link to the neighbours. It was not sent.
+    #[error("a message to a swarm has {bytes} bytes, where {most} are the most")]
+    GossipTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The most.
+        most: usize,
+    },
+    /// The node is in as many swarms as it can be.
+    #[error("the node is in {0} swarms, which are the most: the subject is synced with connected peers only")]
+    TooManySwarms(usize),
     /// It has been shut down.
     #[error("the network has been shut down")]
     Stopped,

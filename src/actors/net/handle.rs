@@ -16,10 +16,11 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use super::{
-    NetError, NetworkConfig,
+    NetError, NetworkConfig, Swarming,
     book::Book,
     ended::Ended,
     framed::Permits,
+    gossip::{self, SwarmLink, Swarms},
     greeting::Identity,
     limits::WORKERS,
     service::{Shared, lock, supervise},
@@ -107,6 +108,7 @@ impl NetHandle {
             permits: Permits::new(),
             shares: Shares::new(),
             book: Book::new(endpoint),
+            swarms: Swarms::default(),
             stop: watch::Sender::new(false),
             kill: Notify::new(),
             endpoint: Mutex::default(),
@@ -185,13 +187,14 @@ impl NetHandle {
 
     /// Shares a subject with who knows one of these secrets, the current one first. Its streams go to `sink`, one at a time for
     /// each peer, on a thread of the network: it must not block. Called again it asks all peers for a stream anew.
-    pub(crate) fn share(&self, subject: SubjectId, secrets: Vec<SubjectSecret>, sink: Sink) {
-        self.0.shared.shares.insert(subject, secrets, sink);
+    /// Returns a number by which that is taken back.
+    pub(crate) fn share(&self, subject: SubjectId, secrets: Vec<SubjectSecret>, sink: Sink) -> u64 {
+        self.0.shared.shares.insert(subject, secrets, sink)
     }
 
     /// Shares a subject no more. The streams that it has are its own to end.
-    pub(crate) fn unshare(&self, subject: SubjectId) {
-        self.0.shared.shares.remove(subject);
+    pub(crate) fn unshare(&self, subject: SubjectId, number: u64) {
+        self.0.shared.shares.remove(subject, number);
     }
 
     /// What is known of the peers, by endpoint.
@@ -222,6 +225,43 @@ impl NetHandle {
             // The connection is gone; the offence stays.
             self.0.shared.book.note(endpoint, None, &ended);
         }
+        self.0.shared.swarms.cut(endpoint);
+    }
+
+    /// Keeps a connection to this peer until [`part`](Self::part) is called as often as this.
+    ///
+    /// # Errors
+    /// [`NetError::BadEndpoint`].
+    pub(crate) fn visit(&self, peer: PeerAddr) -> Result<(), NetError> {
+        super::endpoint::address(&peer)?;
+        self.0.shared.book.visit(peer);
+        Ok(())
+    }
+
+    /// Ends a visit. With the last one the connection goes, unless something else wants it.
+    pub(crate) fn part(&self, endpoint: EndpointId) {
+        self.0.shared.book.part(endpoint);
+    }
+
+    /// Whether swarms are joined.
+    pub(crate) fn swarming(&self) -> Swarming {
+        self.0.shared.config.swarming()
+    }
+
+    /// Joins a swarm, by way of these members. To be called on the network's threads.
+    ///
+    /// # Errors
+    /// [`NetError::TooManySwarms`]; [`NetError::Stopped`] while there is no endpoint.
+    pub(crate) async fn swarm(&self, topic: [u8; 32], members: &[PeerAddr]) -> Result<SwarmLink, NetError> {
+        gossip::join(&self.0.shared, topic, members).await
+    }
+
+    /// Hears a neighbour of swarms no more for a while. Its sessions go on.
+    pub(crate) fn mute(&self, endpoint: EndpointId) {
+        self.0.shared.swarms.mute(endpoint);
+        let ended =
+            Ended::Refused("it sent more to a swarm than there is to say, and is not heard for a while".to_owned());
+        self.0.shared.book.note(endpoint, None, &ended);
     }
 
     /// Why the network was given up, if it was.

@@ -10,6 +10,32 @@ use crate::wire::sync::{Tag, tag::MAX_TAGS};
 /// The one protocol that is spoken: its major version is part of the name.
 pub(crate) const ALPN: &[u8] = b"xaeroflux/1";
 
+/// The protocol of the swarms: iroh-gossip's, among ourselves.
+pub(crate) const GOSSIP_ALPN: &[u8] = b"xaeroflux-swarm/1";
+
+/// Longest message to a swarm. iroh-gossip breaks a link at 4,096 bytes, its own framing included; nobody needs a quarter of it.
+pub(crate) const MAX_GOSSIP_BYTES: usize = 512;
+
+/// Swarms that a node is in at a time. Each costs a few kilobytes of memory, and of traffic every ten minutes; who shares
+/// more large subjects than that has sessions.
+pub(crate) const MAX_SWARMS: usize = 64;
+
+/// Messages of one swarm that wait to be heard. Beyond it they are lost, which costs time only.
+pub(crate) const SWARM_QUEUE: usize = 256;
+
+/// Connections of the gossip: a swarm has about five neighbours, and swarms share their connections.
+pub(crate) const MAX_GOSSIP_LINKS: usize = 128;
+
+/// Streams that the other side of a connection of the gossip may have open: one for each swarm that both are in, and
+/// some that are just being replaced.
+pub(crate) const MAX_GOSSIP_STREAMS: u32 = 128;
+
+/// How long a neighbour is not heard that sent more than a swarm has to say.
+pub(crate) const MUTE: Duration = Duration::from_secs(60);
+
+/// Neighbours that are not heard, at a time. That many do not come in a minute.
+pub(crate) const MAX_MUTED: usize = 1_024;
+
 /// Threads of the network. Two keep a slow task from stopping all connections; what takes long is done elsewhere.
 pub(crate) const WORKERS: usize = 2;
 

@@ -8,6 +8,7 @@
 //! * [`endpoint`] has the sockets and the cryptography, [`former`] where they were last. iroh's types stay in this module.
 //! * [`service`] accepts and makes connections, and is started again when it dies; [`connection`] is the life of one.
 //! * [`framed`] reads and writes messages; a message costs memory as it comes, not as it is announced.
+//! * [`gossip`] has what goes through swarms, beside the connections.
 //! * [`book`] knows the peers; [`shares`] the subjects; [`handle`] is the face to the layer above.
 //!
 //! The network has threads of its own: actors may block theirs. It never touches the log.
@@ -20,6 +21,7 @@ mod endpoint;
 mod error;
 pub(crate) mod former;
 mod framed;
+mod gossip;
 mod greeting;
 mod handle;
 mod limits;
@@ -30,10 +32,11 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use config::NetworkConfig;
+pub use config::{NetworkConfig, Swarming};
 pub use error::NetError;
 pub(crate) use error::ReadMessageError;
 pub(crate) use framed::{Came, write_message};
+pub(crate) use gossip::{Heard, SwarmLink};
 pub(crate) use handle::NetHandle;
 pub use handle::PeerStatus;
 pub(crate) use streams::{PeerInfo, SubjectStream};

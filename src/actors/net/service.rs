@@ -24,8 +24,9 @@ use super::{
     ended::Ended,
     endpoint,
     framed::Permits,
+    gossip::{Gate, Swarms},
     greeting::Identity,
-    limits::{ALPN, MAX_CONNECTIONS},
+    limits::{ALPN, GOSSIP_ALPN, MAX_CONNECTIONS},
     shares::Shares,
 };
 use crate::{
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub(super) permits: Permits,
     pub(super) shares: Shares,
     pub(super) book: Book,
+    pub(super) swarms: Swarms,
     /// Whether the network is to stop.
     pub(super) stop: watch::Sender<bool>,
     /// Ends the endpoint's task as a panic would.
@@ -58,16 +60,16 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Binds the endpoint: where the former one was, or else as configured.
-    pub(super) async fn bind(&self) -> Result<Endpoint, NetError> {
+    pub(super) async fn bind(self: &Arc<Self>) -> Result<Endpoint, NetError> {
         let former = lock(&self.listening).clone();
         let configured = endpoint::listen_addrs(&self.config);
         let mut bound = Err(NetError::Stopped);
         if !former.is_empty() {
-            bound = endpoint::bind(&self.config, &self.secret, &former).await;
+            bound = endpoint::bind(&self.config, &self.secret, &former, Gate::new(self)).await;
         }
         let bound = match bound {
             Ok(endpoint) => endpoint,
-            Err(_) => endpoint::bind(&self.config, &self.secret, &configured).await?,
+            Err(_) => endpoint::bind(&self.config, &self.secret, &configured, Gate::new(self)).await?,
         };
         *lock(&self.listening) = bound.bound_sockets();
         *lock(&self.endpoint) = Some(bound.clone());
@@ -76,7 +78,9 @@ impl Shared {
 
     /// Closes the endpoint, if one is left, within a bound.
     async fn close(&self) {
+        // In this order: nobody starts the gossip on an endpoint that closes.
         let endpoint = lock(&self.endpoint).take();
+        let _ = timeout(self.config.timing.stop, self.swarms.stop()).await;
         if let Some(endpoint) = endpoint {
             // Peers that do not answer are left to their own time-outs.
             let _ = timeout(self.config.timing.close, endpoint.close()).await;
@@ -186,7 +190,14 @@ fn answer(shared: &Arc<Shared>, incoming: Incoming, connections: &mut JoinSet<()
     let shared = Arc::clone(shared);
     connections.spawn(async move {
         let Ok(accepting) = incoming.accept() else { return };
-        if let Ok(Ok(connection)) = timeout(shared.config.timing.connect, accepting).await {
+        let Ok(Ok(connection)) = timeout(shared.config.timing.connect, accepting).await else { return };
+        if connection.alpn() == GOSSIP_ALPN {
+            let mut stop = shared.stop.subscribe();
+            tokio::select! {
+                () = shared.swarms.take(connection) => {}
+                () = stopped(&mut stop) => {}
+            }
+        } else {
             live(&shared, connection, Role::Acceptor).await;
         }
     });

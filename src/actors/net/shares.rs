@@ -52,7 +52,8 @@ impl Shares {
     }
 
     /// Shares a subject, or gives it other secrets, or another sink: each connection looks for it anew.
-    pub(super) fn insert(&self, subject: SubjectId, secrets: Vec<SubjectSecret>, sink: Sink) {
+    /// Returns the number of the change, by which it is taken back.
+    pub(super) fn insert(&self, subject: SubjectId, secrets: Vec<SubjectSecret>, sink: Sink) -> u64 {
         let number = {
             let mut state = self.lock();
             state.number += 1;
@@ -65,13 +66,15 @@ impl Shares {
             number
         };
         self.latest.send_modify(|latest| *latest = number.max(*latest));
+        number
     }
 
-    /// Shares it no more.
-    pub(super) fn remove(&self, subject: SubjectId) {
+    /// Shares it no more, unless somebody has shared it anew since this change.
+    pub(super) fn remove(&self, subject: SubjectId, number: u64) {
         let mut state = self.lock();
-        if let Some(former) = state.shares.remove(&subject) {
-            state.by_number.remove(&former.number);
+        if state.shares.get(&subject).is_some_and(|share| share.number == number) {
+            state.shares.remove(&subject);
+            state.by_number.remove(&number);
         }
     }
 

@@ -4,6 +4,7 @@
 //! - [`session`]: what is said about one subject on one connection. Both sides run the same machine.
 //! - [`turns`]: which of a subject's sessions may download, and which peers push.
 //! - [`peers`]: whom to dial, which connection stays, who is banned.
+//! - [`swarm`]: beyond a handful of peers, when to say what is here, and whom to visit who has more.
 //! - [`pace`]: how slow a message may come.
 //!
 //! Nothing here knows a clock, a network, a disk or chance: time is a `Duration` since any fixed moment, like everything
@@ -13,6 +14,7 @@
 pub mod pace;
 pub mod peers;
 pub mod session;
+pub mod swarm;
 pub mod turns;
 
 #[cfg(test)]

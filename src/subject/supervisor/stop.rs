@@ -11,7 +11,7 @@ use crate::{
         segment::actor::SegmentWriter,
         watch::{ChildKind, Kill},
     },
-    subject::sync::actor::SyncActor,
+    subject::sync::actor::{Quit, SyncActor},
 };
 
 /// Kills a child, as a panic in it would.
@@ -74,7 +74,9 @@ impl Handler<Terminate> for SubjectActor {
 
     fn handle(&mut self, _: Terminate, ctx: &mut Self::Context) {
         // An actor whose last address is gone stops; what it says on the way is about an incarnation that is past.
-        self.sync.address = None;
+        if let Some(sync) = self.sync.address.take() {
+            sync.do_send(Quit);
+        }
         self.batch.address = None;
         self.segment.address = None;
         self.mmr.address = None;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, WeakRecipient};
+use actix::{Actor, ActorContext as _, AsyncContext, Context, Handler, Message, WeakRecipient};
 use hashbrown::{HashMap, HashSet};
 use tokio::task::AbortHandle;
 
@@ -17,14 +17,21 @@ use super::{
     driver::{Driver, Ending},
     hub::Hub,
     replica::Source,
+    swarming::Swarmer,
 };
 use crate::{
     actors::{
-        net::{NetHandle, PeerInfo, SubjectStream},
+        net::{NetHandle, PeerInfo, SubjectStream, Swarming},
+        sync::swarm::HANDFUL,
         watch::{ChildDied, ChildKind, DeathWatch, Kill},
     },
     subject::{core::Core, error::Error, notice::Notice},
-    wire::{endpoint::PeerAddr, id::EndpointId, sync::ByeReason, ticket::SubjectSecret},
+    wire::{
+        endpoint::PeerAddr,
+        id::EndpointId,
+        sync::{AnnounceKey, ByeReason},
+        ticket::SubjectSecret,
+    },
 };
 
 /// The first wait before a subject whose session failed is offered again: peers are asked for a new stream.
@@ -47,6 +54,13 @@ const ESTABLISHED: Duration = Duration::from_secs(2);
 pub(crate) struct Offer;
 
 impl Message for Offer {
+    type Result = ();
+}
+
+/// End. That nobody has its address any more does not end an actor that waits for a time to come.
+pub(crate) struct Quit;
+
+impl Message for Quit {
     type Result = ();
 }
 
@@ -85,8 +99,12 @@ pub(crate) struct SyncActor {
     sessions: HashMap<u64, (PeerInfo, AbortHandle)>,
     /// Peers that were not served, and of whom that was told.
     refused: HashSet<EndpointId>,
+    /// The number of the offer that holds.
+    offered: Option<u64>,
     /// The secrets under which the subject was offered.
     secrets: Vec<SubjectSecret>,
+    /// What it does in its swarm.
+    swarmer: Option<AbortHandle>,
     /// The wait before the next offer, while sessions fail in a row.
     wait: Duration,
     /// Whether an offer is on its way.
@@ -111,7 +129,9 @@ impl SyncActor {
             hub,
             sessions: HashMap::new(),
             refused: HashSet::new(),
+            offered: None,
             secrets: Vec::new(),
+            swarmer: None,
             wait: FIRST_WAIT,
             offering: false,
             _watch: watch,
@@ -132,12 +152,18 @@ impl SyncActor {
         if self.secrets.iter().any(|secret| !secrets.contains(secret)) {
             self.end_sessions();
         }
+        let is_another_swarm = self.secrets.first() != secrets.first();
         self.secrets = secrets;
+        let peers: Vec<PeerAddr> = share.iter().flat_map(|share| &share.peers).cloned().collect();
         if self.secrets.is_empty() {
-            self.net.unshare(self.source.log.id);
+            self.leave_swarm();
+            self.withdraw();
             return;
         }
-        for peer in share.iter().flat_map(|share| &share.peers) {
+        if is_another_swarm {
+            self.swarm(peers.clone());
+        }
+        for peer in &peers {
             if let Err(error) = self.net.add_peer(peer.clone()) {
                 tracing::warn!(%error, "a peer of a ticket cannot be called");
             }
@@ -149,7 +175,38 @@ impl SyncActor {
                 actor.do_send(Arrived(stream));
             }
         };
-        self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink));
+        self.offered = Some(self.net.share(self.source.log.id, self.secrets.clone(), Box::new(sink)));
+    }
+
+    /// Offers the subject no more.
+    fn withdraw(&mut self) {
+        if let Some(number) = self.offered.take() {
+            self.net.unshare(self.source.log.id, number);
+        }
+    }
+
+    /// Is in the swarm of the current secret from now on, if it is to be in any.
+    fn swarm(&mut self, peers: Vec<PeerAddr>) {
+        self.leave_swarm();
+        let (Some(core), Some(secret)) = (self.core.upgrade(), self.secrets.first()) else { return };
+        if self.net.swarming() == Swarming::Never {
+            return;
+        }
+        let swarmer = Swarmer {
+            source: self.source.clone(),
+            hub: Arc::clone(&self.hub),
+            net: self.net.clone(),
+            bell: core.bells.add(),
+            key: AnnounceKey::new(secret),
+            peers,
+        };
+        self.swarmer = Some(self.net.runtime().spawn(swarmer.run()).abort_handle());
+    }
+
+    fn leave_swarm(&mut self) {
+        if let Some(swarmer) = self.swarmer.take() {
+            swarmer.abort();
+        }
     }
 
     fn end_sessions(&mut self) {
@@ -199,7 +256,8 @@ impl Actor for SyncActor {
 
 impl Drop for SyncActor {
     fn drop(&mut self) {
-        self.net.unshare(self.source.log.id);
+        self.leave_swarm();
+        self.withdraw();
         self.end_sessions();
     }
 }
@@ -255,19 +313,27 @@ impl Handler<Established> for SyncActor {
         {
             let seen = PeerAddr { addrs: vec![addr], ..PeerAddr::new(peer.endpoint) }.normalized();
             let (source, net) = (self.source.clone(), self.net.clone());
+            // In a swarm most come for a visit: a handful of peers to find the others by is all that is needed.
+            let most = if self.hub.is_in_swarm() { HANDFUL } else { usize::MAX };
             // It waits for the disk.
-            self.net.runtime().spawn_blocking(move || remember(&source, &net, seen));
+            self.net.runtime().spawn_blocking(move || remember(&source, &net, seen, most));
         }
     }
 }
 
 /// Remembers where a peer was seen, and calls it there from now on when it is gone: a ticket has taken one side to the
-/// other, but it is either that may come back under another address.
-fn remember(source: &Source, net: &NetHandle, seen: PeerAddr) {
+/// other, but it is either that may come back under another address. A peer that is not known yet only as long as fewer than
+/// `most` are.
+fn remember(source: &Source, net: &NetHandle, seen: PeerAddr, most: usize) {
     let Some(engine) = source.engine.upgrade() else { return };
     let remembered = engine.share(source.log.id).map_err(Error::from).and_then(|share| {
-        let mut known = share.iter().flat_map(|share| &share.peers).filter(|known| known.endpoint == seen.endpoint);
-        if known.any(|known| seen.addrs.iter().all(|addr| known.addrs.contains(addr))) {
+        let known: Vec<&PeerAddr> = share.iter().flat_map(|share| &share.peers).collect();
+        let is_it = |known: &&&PeerAddr| known.endpoint == seen.endpoint;
+        let is_enough = match known.iter().find(is_it) {
+            Some(known) => seen.addrs.iter().all(|addr| known.addrs.contains(addr)),
+            None => known.len() >= most,
+        };
+        if is_enough {
             return Ok(());
         }
         net.add_peer(seen.clone())?;
@@ -307,6 +373,14 @@ impl Handler<Over> for SyncActor {
             // The peer says when there is to be another one, or its connection is gone.
             Ending::Over => {}
         }
+    }
+}
+
+impl Handler<Quit> for SyncActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Quit, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }
 

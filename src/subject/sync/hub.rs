@@ -1,9 +1,15 @@
 //! What the sessions of one subject share: who may download, who pushes, and what they have seen of their peers.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use hashbrown::{HashMap, HashSet};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{
+    Notify,
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
 
 use super::intake::Taken;
 use crate::{
@@ -11,10 +17,14 @@ use crate::{
         net::PeerInfo,
         sync::{
             session::Status,
+            swarm::Sessions,
             turns::{Turns, Wish},
         },
     },
-    wire::id::{EndpointId, XaeroID},
+    wire::{
+        endpoint::PeerAddr,
+        id::{EndpointId, XaeroID},
+    },
 };
 
 /// Doubts that are remembered; beyond it all are forgotten, and somebody who lies is found out a little later.
@@ -43,6 +53,10 @@ pub(crate) struct Standing {
 #[derive(Default)]
 pub(crate) struct Hub {
     state: Mutex<State>,
+    /// A session has begun or ended.
+    changed: Notify,
+    /// Whether the subject is in its swarm.
+    is_in_swarm: AtomicBool,
 }
 
 #[derive(Default)]
@@ -70,6 +84,7 @@ impl Hub {
         let standing = Standing { peer, status: Status::Opening, new: 0, known: 0 };
         state.sessions.insert(id, Entry { tell, standing });
         state.change(|turns, wishes| turns.join(id, wishes));
+        self.changed.notify_one();
         (id, told)
     }
 
@@ -78,6 +93,7 @@ impl Hub {
         let mut state = self.lock();
         if state.sessions.remove(&id).is_some() {
             state.change(|turns, wishes| turns.leave(id, wishes));
+            self.changed.notify_one();
         }
     }
 
@@ -86,6 +102,7 @@ impl Hub {
         let mut state = self.lock();
         state.sessions.clear();
         state.turns = Turns::default();
+        self.changed.notify_one();
     }
 
     pub(super) fn ask_turn(&self, id: u64) {
@@ -125,6 +142,37 @@ impl Hub {
             state.doubts.clear();
         }
         !state.doubts.insert((endpoint, author))
+    }
+
+    /// Waits until a session begins or ends. One waits at a time.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Notes whether the subject is in its swarm.
+    pub(super) fn note_swarm(&self, is_in: bool) {
+        self.is_in_swarm.store(is_in, Ordering::Relaxed);
+    }
+
+    /// Whether the subject is in its swarm.
+    pub(super) fn is_in_swarm(&self) -> bool {
+        self.is_in_swarm.load(Ordering::Relaxed)
+    }
+
+    /// How many events each peer with a session has brought.
+    pub(super) fn brought(&self) -> Sessions {
+        let of =
+            |entry: &Entry| (entry.standing.peer.endpoint, entry.standing.new.saturating_add(entry.standing.known));
+        self.lock().sessions.values().map(of).collect()
+    }
+
+    /// The peers with a session, and where they are.
+    pub(super) fn peers(&self) -> Vec<PeerAddr> {
+        let of = |entry: &Entry| {
+            let peer = &entry.standing.peer;
+            PeerAddr { addrs: peer.addr.into_iter().collect(), ..PeerAddr::new(peer.endpoint) }
+        };
+        self.lock().sessions.values().map(of).collect()
     }
 
     /// What the subject has with each peer.

@@ -9,9 +9,12 @@
 //! limit of its kind before a byte of it is read. A kind from 128 up may be skipped by who does not know it; any other ends
 //! the connection. `docs/protocol.md` is the specification, with the states and the rules that bind them.
 //!
+//! Beside the connections, members of a swarm tell each other by gossip what they have ([`announce`]); events never go that way.
+//!
 //! Nothing here does input or output. What holds of a message once it is [decoded](Message::decode) is its form; whether
 //! it is true is for [`check`], [`hello`] and those who receive it.
 
+pub mod announce;
 pub mod check;
 pub mod chunk;
 pub mod error;
@@ -20,6 +23,7 @@ pub mod hello;
 pub mod message;
 pub mod tag;
 
+pub use announce::{AnnounceError, AnnounceKey, Announcement};
 pub use check::{CheckedAuthor, CheckedEvents, ChunkAuthor, check_events};
 pub use chunk::{Events, EventsBuilder, LogProof, MAX_CHUNK_AUTHORS, MAX_CHUNK_EVENTS, MAX_CHUNK_FRAME_BYTES};
 pub use error::SyncError;

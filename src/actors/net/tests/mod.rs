@@ -4,3 +4,4 @@ mod hostile;
 mod nodes;
 mod pairs;
 mod raw;
+mod swarms;

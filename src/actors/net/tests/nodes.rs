@@ -105,29 +105,37 @@ pub(super) fn agree(left: &NetHandle, right: &NetHandle) {
 }
 
 /// The streams of a subject as they come.
-pub(super) struct Streams(mpsc::UnboundedReceiver<SubjectStream>);
+pub(super) struct Streams {
+    told: mpsc::UnboundedReceiver<SubjectStream>,
+    /// By which the subject is shared no more.
+    pub(super) number: u64,
+}
 
 impl Streams {
     /// Shares the subject.
     pub(super) fn share(node: &NetHandle, subject: u8, secrets: &[u8]) -> Self {
         let (tell, told) = mpsc::unbounded_channel();
         let secrets = secrets.iter().map(|secret| [*secret; 32].into()).collect();
-        node.share(SubjectId::from([subject; 32]), secrets, Box::new(move |stream| drop(tell.send(stream))));
-        Self(told)
+        let sink = Box::new(move |stream| drop(tell.send(stream)));
+        let number = node.share(SubjectId::from([subject; 32]), secrets, sink);
+        Self { told, number }
     }
 
     pub(super) fn next(&mut self) -> SubjectStream {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-            tokio::time::timeout(DEADLINE, self.0.recv()).await.expect("no stream in time").expect("the sink is gone")
+            tokio::time::timeout(DEADLINE, self.told.recv())
+                .await
+                .expect("no stream in time")
+                .expect("the sink is gone")
         })
     }
 
     /// The next one, however long that takes.
     pub(super) async fn come(&mut self) -> SubjectStream {
-        self.0.recv().await.expect("the sink is gone")
+        self.told.recv().await.expect("the sink is gone")
     }
 
     pub(super) fn is_empty(&mut self) -> bool {
-        self.0.is_empty()
+        self.told.is_empty()
     }
 }

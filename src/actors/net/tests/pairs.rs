@@ -85,7 +85,7 @@ fn a_subject_that_lets_its_stream_go_and_is_shared_again_gets_another_one() {
     let (ours, theirs) = (at_alice.next(), at_bob.next());
     // The acceptor's subject starts again, before the dialer's has let go.
     drop(theirs);
-    bob.unshare(SubjectId::from([1; 32]));
+    bob.unshare(SubjectId::from([1; 32]), at_bob.number);
     let mut at_bob = Streams::share(&bob, 1, &[7]);
     drop(ours);
     let (ours, theirs) = (at_alice.next(), at_bob.next());

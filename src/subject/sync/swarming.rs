@@ -1,0 +1,233 @@
+//! A subject in its swarm: the shell of [`Swarm`], which decides.
+//!
+//! One task a subject, on the network's threads. Where the subject has a handful of peers it waits for that to change and does
+//! nothing else. In the swarm it looks at the log when that has grown, says what is here, and hears what others have. What
+//! is visited enters the book of peers like any other peer; the session on that connection is an ordinary one.
+
+use std::{collections::BTreeSet, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    hub::Hub,
+    replica::{Look, Source},
+};
+use crate::{
+    actors::{
+        net::{Heard, NetHandle, SwarmLink, Swarming},
+        storage::StorageError,
+        sync::swarm::{Action, HANDFUL, Swarm},
+    },
+    subject::bell::Bell,
+    wire::{
+        endpoint::{PeerAddr, merged},
+        id::EndpointId,
+        sync::{AnnounceKey, Announcement},
+    },
+};
+
+/// Between two looks at a log that keeps growing.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two attempts to find neighbours by way of the peers, while there are none.
+const ALONE_PAUSE: Duration = Duration::from_secs(20);
+
+/// Members by whose way a swarm is joined.
+const MOST_MEMBERS: usize = 16;
+
+/// What the task works with.
+pub(super) struct Swarmer {
+    pub(super) source: Source,
+    pub(super) hub: Arc<Hub>,
+    pub(super) net: NetHandle,
+    /// Rung when the log has grown.
+    pub(super) bell: Arc<Bell>,
+    /// Of the subject's current secret.
+    pub(super) key: AnnounceKey,
+    /// The peers of tickets.
+    pub(super) peers: Vec<PeerAddr>,
+}
+
+/// Ends the visits, however the task ends.
+struct Visits {
+    hub: Arc<Hub>,
+    net: NetHandle,
+    visited: BTreeSet<EndpointId>,
+}
+
+impl Drop for Visits {
+    fn drop(&mut self) {
+        self.hub.note_swarm(false);
+        for endpoint in &self.visited {
+            self.net.part(*endpoint);
+        }
+    }
+}
+
+/// What happened.
+enum Event {
+    Heard(Option<Heard>),
+    Peers,
+    Grown,
+    Time,
+}
+
+impl Swarmer {
+    /// Runs for as long as the subject is shared under that secret; it is ended by force.
+    pub(super) async fn run(self) {
+        let forced = match self.net.swarming() {
+            Swarming::Auto => None,
+            Swarming::Always => Some(true),
+            Swarming::Never => return,
+        };
+        let (begun, mut out) = (Instant::now(), Vec::new());
+        let mut swarm = Swarm::new(self.net.endpoint_id(), forced);
+        let mut visits = Visits { hub: Arc::clone(&self.hub), net: self.net.clone(), visited: BTreeSet::new() };
+        let mut link: Option<SwarmLink> = None;
+        let (mut heard, mut look_at, mut alone_at) = (self.bell.rings(), None, None);
+        swarm.peers(Duration::ZERO, self.known().len(), &mut out);
+        loop {
+            for action in std::mem::take(&mut out) {
+                match action {
+                    Action::Join => match self.net.swarm(*self.key.topic(), &self.members()).await {
+                        Ok(joined) => {
+                            link = Some(joined);
+                            (look_at, alone_at) = (Some(Instant::now()), Instant::now().checked_add(ALONE_PAUSE));
+                        }
+                        Err(error) => {
+                            tracing::debug!(%error, subject = self.source.log.name, "the swarm could not be joined");
+                            swarm.lost(begun.elapsed(), random());
+                        }
+                    },
+                    Action::Leave => link = None,
+                    Action::Announce { to_all } => self.announce(&swarm, link.as_ref(), to_all).await,
+                    Action::Visit(peer) => {
+                        let endpoint = peer.endpoint;
+                        match self.net.visit(peer) {
+                            Ok(()) => drop(visits.visited.insert(endpoint)),
+                            Err(error) => tracing::debug!(%error, "a member of a swarm cannot be visited"),
+                        }
+                    }
+                    Action::Part(endpoint) => {
+                        if visits.visited.remove(&endpoint) {
+                            self.net.part(endpoint);
+                        }
+                    }
+                    Action::Mute(endpoint) => {
+                        tracing::warn!(%endpoint, counts = ?swarm.counts(), "a neighbour in a swarm says too much and is not heard");
+                        self.net.mute(endpoint);
+                    }
+                    Action::Offence(endpoint) => {
+                        self.net.report_offence(endpoint, "it told a swarm what no member of it has made");
+                    }
+                }
+            }
+            self.hub.note_swarm(link.is_some());
+            let next = swarm.next().and_then(|next| begun.checked_add(next));
+            let next = next.into_iter().chain(look_at).chain(alone_at.filter(|_| link.is_some())).min();
+            let event = tokio::select! {
+                said = hear(&mut link) => Event::Heard(said),
+                () = self.hub.changed() => Event::Peers,
+                () = rung(&self.bell, heard), if link.is_some() && look_at.is_none() => Event::Grown,
+                () = sleep_until(next) => Event::Time,
+            };
+            let now = begun.elapsed();
+            match event {
+                Event::Heard(Some(Heard::Message { bytes, from, is_own })) => {
+                    swarm.heard(now, (from, is_own), || Announcement::open(&bytes, &self.key), random(), &mut out);
+                }
+                Event::Heard(Some(Heard::Up)) => swarm.neighbour_up(now, random()),
+                Event::Heard(Some(Heard::Down)) => {}
+                Event::Heard(Some(Heard::Lagged)) => swarm.lagged(now, random()),
+                Event::Heard(None) => {
+                    link = None;
+                    swarm.lost(now, random());
+                }
+                Event::Peers => swarm.peers(now, self.known().len(), &mut out),
+                Event::Grown => {
+                    heard = self.bell.rings();
+                    look_at = Instant::now().checked_add(LOOK_PAUSE);
+                }
+                Event::Time => {}
+            }
+            if look_at.is_some_and(|at| at <= Instant::now()) {
+                look_at = None;
+                heard = self.bell.rings();
+                match self.look().await {
+                    Ok(look) => swarm.looked(begun.elapsed(), look.summary.root, look.summary.events, random()),
+                    // The log closes, or the next growth has another look.
+                    Err(error) => tracing::debug!(%error, "a log could not be looked at for its swarm"),
+                }
+            }
+            if let Some(link) = &link
+                && alone_at.is_some_and(|at| at <= Instant::now())
+            {
+                alone_at = Instant::now().checked_add(ALONE_PAUSE);
+                if link.neighbours() == 0 {
+                    link.invite(&self.members()).await;
+                }
+            }
+            let now = begun.elapsed();
+            if swarm.next().is_some_and(|next| next <= now) {
+                swarm.time(now, &self.hub.brought(), random(), &mut out);
+            }
+        }
+    }
+
+    /// Those who share the subject, as far as is known: peers of tickets, and those with a session.
+    fn known(&self) -> Vec<PeerAddr> {
+        let connected = self.hub.peers();
+        merged(connected.iter().chain(&self.peers), 2 * HANDFUL)
+    }
+
+    /// Members by whose way the swarm is joined.
+    fn members(&self) -> Vec<PeerAddr> {
+        let connected = self.hub.peers();
+        merged(connected.iter().chain(&self.peers), MOST_MEMBERS)
+    }
+
+    async fn announce(&self, swarm: &Swarm, link: Option<&SwarmLink>, to_all: bool) {
+        let (Some((root, events)), Some(link)) = (swarm.head(), link) else { return };
+        let said = Announcement::new(random().to_le_bytes(), root, events, &self.net.addr());
+        if let Err(error) = link.say(said.seal(&self.key), to_all).await {
+            tracing::debug!(%error, subject = self.source.log.name, "the swarm was told nothing");
+        }
+    }
+
+    async fn look(&self) -> Result<Look, StorageError> {
+        let source = self.source.clone();
+        let looked = tokio::task::spawn_blocking(move || source.open()?.look()).await;
+        looked.unwrap_or_else(|error| {
+            let reason = format!("the look ended in a panic, or was given up: {error}");
+            Err(StorageError::Engine { action: "looking at the log for its swarm", reason })
+        })
+    }
+}
+
+/// 64 random bits. Without any it is as if all nodes threw the same dice, and no announcement is like another by its root.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(0)
+}
+
+async fn hear(link: &mut Option<SwarmLink>) -> Option<Heard> {
+    match link {
+        Some(link) => link.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the bell has rung more often than that.
+async fn rung(bell: &Bell, heard: u64) {
+    poll_fn(|context| {
+        bell.listen(context.waker());
+        if bell.rings() == heard { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
