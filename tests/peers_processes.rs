@@ -492,6 +492,31 @@ fn a_sync_over_a_line_with_a_long_delay_that_loses_packets_comes_to_its_end() {
 }
 
 #[test]
+#[ignore = "sixteen subjects that share 20 kB/s are each too slow, and the two nodes ban each other"]
+fn many_subjects_that_share_a_thin_line_come_to_their_end() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        return eprintln!("SKIPPED: no IPv6 on the loopback");
+    }
+    let (far, near) = (Machine::new(), Machine::new());
+    let subjects: Vec<String> = (0..16).map(|number| format!("s{number}")).collect();
+    for subject in &subjects {
+        far.publish(subject, &texts(&"x".repeat(150), 100));
+    }
+    let at_far = far.serve_with("--listen [::1]:0");
+    let line = BadLine::to(at_far.addr(), Quality { delay: Duration::from_millis(200), lost: 10 });
+    for subject in &subjects {
+        near.join(&far.ticket(subject));
+    }
+    let at_near = near.serve_with(&format!("--listen 127.0.0.1:0 --peer {}@{}", at_far.endpoint, line.entrance));
+    for subject in &subjects {
+        until_same(&[&far, &near], subject, 100);
+    }
+    assert_eq!(near.peer(&at_far.endpoint).unwrap()["offences"], 0);
+    at_far.end();
+    at_near.end();
+}
+
+#[test]
 fn a_session_that_is_given_up_in_the_middle_of_a_message_is_no_offence_and_goes_on() {
     use peers_kit::until;
     use xaeroflux::{ChildKind, NetworkConfig, PeerAddr, prelude::*};
