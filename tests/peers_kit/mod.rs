@@ -308,3 +308,8 @@ pub fn restore(backup: &Path, dir: &Path) {
 fn over(path: &Path) -> File {
     OpenOptions::new().write(true).truncate(true).open(path).unwrap()
 }
+
+/// So many texts, all different.
+pub fn texts(prefix: &str, count: u64) -> Vec<String> {
+    (0..count).map(|number| format!("{prefix}, {number}")).collect()
+}
