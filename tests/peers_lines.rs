@@ -94,7 +94,6 @@ fn a_sync_over_a_line_with_a_long_delay_that_loses_packets_comes_to_its_end() {
 }
 
 #[test]
-#[ignore = "sixteen subjects that share 20 kB/s are each too slow, and the two nodes ban each other"]
 fn many_subjects_that_share_a_thin_line_come_to_their_end() {
     if std::net::UdpSocket::bind("[::1]:0").is_err() {
         return eprintln!("SKIPPED: no IPv6 on the loopback");

@@ -221,7 +221,7 @@ impl Talk<'_> {
         let (shared, connection, peer) = (Arc::clone(self.shared), self.connection.clone(), self.peer.clone());
         self.opening.spawn(async move {
             let Ok((mut send, recv)) = connection.open_bi().await else { return Done::Nothing };
-            let reader = MessageReader::new(recv, shared.permits.clone());
+            let reader = MessageReader::new(recv, &connection, shared.permits.clone());
             if write_message(&mut send, &Message::Open(tag)).await.is_ok() {
                 hand_over(&shared, subject, peer, send, reader, slot);
             }
@@ -232,7 +232,7 @@ impl Talk<'_> {
     /// Reads what a stream of the peer's is about.
     fn read_tag(&mut self, send: SendStream, recv: RecvStream) {
         let limit = self.shared.config.timing.open;
-        let mut reader = MessageReader::new(recv, self.shared.permits.clone());
+        let mut reader = MessageReader::new(recv, self.connection, self.shared.permits.clone());
         self.opening.spawn(async move {
             let tag = match timeout(limit, reader.next()).await {
                 Err(_) => Err(Ended::Offence("the peer opened a stream and did not say what it is about".to_owned())),

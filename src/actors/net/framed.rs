@@ -11,7 +11,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use iroh::endpoint::{RecvStream, SendStream, VarInt, WriteError};
+use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt, WeakConnectionHandle, WriteError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
@@ -22,7 +22,7 @@ use super::{
     limits::{CONTENDED_AFTER, CONTENDED_RATE, FIRST_RESERVE, LARGE_MESSAGE, LARGE_MESSAGES, READ_CHUNK},
 };
 use crate::{
-    actors::sync::pace::Pace,
+    actors::sync::pace::{MIN_BYTES, Pace},
     wire::sync::{ByeReason, Events, HEADER_BYTES, Header, Kind, Message},
 };
 
@@ -85,6 +85,9 @@ pub(crate) enum Came {
 #[derive(Debug)]
 pub(crate) struct MessageReader {
     recv: RecvStream,
+    connection: WeakConnectionHandle,
+    /// Bytes that had come on the whole connection when the pace last began anew.
+    received: u64,
     permits: Permits,
     /// What the times of the pace count from.
     start: Instant,
@@ -100,9 +103,12 @@ pub(crate) struct MessageReader {
 }
 
 impl MessageReader {
-    pub(crate) fn new(recv: RecvStream, permits: Permits) -> Self {
+    /// For a stream of this connection.
+    pub(crate) fn new(recv: RecvStream, connection: &Connection, permits: Permits) -> Self {
         Self {
             recv,
+            connection: connection.weak_handle(),
+            received: 0,
             permits,
             start: Instant::now(),
             pace: Pace::new(),
@@ -173,8 +179,15 @@ impl MessageReader {
             let read = match due {
                 // No message has begun: the stream may be quiet for as long as it likes.
                 None => self.recv.read(rest).await,
-                Some(due) => timeout_at(due, self.recv.read(rest)).await.map_err(|_| ReadMessageError::TooSlow)?,
+                Some(due) => match timeout_at(due, self.recv.read(rest)).await {
+                    Ok(read) => read,
+                    Err(_) if self.shares_a_busy_connection() => continue,
+                    Err(_) => return Err(ReadMessageError::TooSlow),
+                },
             };
+            if self.filled == 0 {
+                self.received = self.connection_bytes().unwrap_or(0);
+            }
             match read? {
                 Some(read) if read > 0 => self.filled += read,
                 _ if self.filled == 0 => return Ok(None),
@@ -193,7 +206,11 @@ impl MessageReader {
         let due = self.due();
         let read = self.recv.read_chunk(missing.min(READ_CHUNK));
         let read = match due {
-            Some(due) => timeout_at(due, read).await.map_err(|_| ReadMessageError::TooSlow)?,
+            Some(due) => match timeout_at(due, read).await {
+                Ok(read) => read,
+                Err(_) if self.shares_a_busy_connection() => return Ok(true),
+                Err(_) => return Err(ReadMessageError::TooSlow),
+            },
             None => read.await,
         };
         let chunk = read?.ok_or(ReadMessageError::CutShort)?;
@@ -215,6 +232,24 @@ impl MessageReader {
         let held = self.permit_since.elapsed();
         let seconds = usize::try_from(held.as_secs()).unwrap_or(usize::MAX);
         held >= CONTENDED_AFTER && self.body.len() < seconds.saturating_mul(CONTENDED_RATE)
+    }
+
+    /// Bytes that have come on the whole connection; `None` where it is gone.
+    fn connection_bytes(&self) -> Option<u64> {
+        Some(self.connection.upgrade()?.stats().udp_rx.bytes)
+    }
+
+    /// Whether other streams of the connection have brought what this one should have: a thin line that many share is nobody's
+    /// fault. What comes on this stream is waited for anew then.
+    fn shares_a_busy_connection(&mut self) -> bool {
+        let Some(received) = self.connection_bytes() else { return false };
+        let is_busy = received.saturating_sub(self.received) >= u64::try_from(MIN_BYTES).unwrap_or(u64::MAX);
+        self.received = received;
+        if is_busy {
+            self.pace.completed();
+            self.pace.received(self.start.elapsed(), 0);
+        }
+        is_busy
     }
 
     fn due(&self) -> Option<Instant> {

@@ -56,14 +56,14 @@ async fn exchange(connection: &Connection, role: Role, me: &Identity, permits: &
     let (send, reader, hello) = match role {
         Role::Dialer => {
             let (mut send, recv) = connection.open_bi().await?;
-            let mut reader = MessageReader::new(recv, permits.clone());
+            let mut reader = MessageReader::new(recv, connection, permits.clone());
             say(&mut send, role, me, &binding).await?;
             let hello = hear(&mut reader, role.other(), &binding).await?;
             (send, reader, hello)
         }
         Role::Acceptor => {
             let (mut send, recv) = connection.accept_bi().await?;
-            let mut reader = MessageReader::new(recv, permits.clone());
+            let mut reader = MessageReader::new(recv, connection, permits.clone());
             let hello = hear(&mut reader, role.other(), &binding).await?;
             say(&mut send, role, me, &binding).await?;
             (send, reader, hello)
