@@ -1,6 +1,6 @@
 //! The subjects that this node shares with others, as its engine has them in memory.
 //!
-//! The rows lie in the shares table ([`storage::shares`](crate::actors::storage)); the committer writes them, like
+//! The rows lie in the shares table (`actors/storage/shares.rs`); the committer writes them, like
 //! everything else. They are read once, when the engine opens, and a change is seen here once it is on disk. So a name that
 //! is an alias of an owned subject is resolved without a look at the disk.
 //!

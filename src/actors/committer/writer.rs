@@ -528,6 +528,7 @@ impl LogWriter {
                 if log.publish_cuts(&subject.head.cuts) {
                     log.tell_grown();
                 }
+                log.tell_commit();
                 changed.push(log);
             }
         }

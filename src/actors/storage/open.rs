@@ -11,6 +11,7 @@ use std::{
 };
 
 use hashbrown::HashMap;
+use tokio::sync::watch;
 
 use super::{
     block::Stored,
@@ -71,6 +72,8 @@ pub(crate) struct SubjectLog {
     /// Logs of local writers that forked and go on under another key, as far as nobody was told.
     healed: Mutex<Vec<Healed>>,
     token: AtomicU64,
+    /// Told after each commit that changes the log: the short way to those who pass it on to peers.
+    commits: watch::Sender<()>,
     /// How many sessions with peers there are.
     watchers: AtomicUsize,
     /// Told when the log has grown by what nobody just handed over.
@@ -172,6 +175,7 @@ impl Store {
             members: Mutex::default(),
             healed: Mutex::default(),
             token: AtomicU64::new(0),
+            commits: watch::Sender::new(()),
             watchers: AtomicUsize::new(0),
             grown: Mutex::default(),
         });
@@ -340,6 +344,16 @@ impl SubjectLog {
     /// Sets who is told when events have entered that waited for their time.
     pub(crate) fn set_grown(&self, grown: Arc<Grown>) {
         *self.grown.lock().unwrap_or_else(PoisonError::into_inner) = Some(grown);
+    }
+
+    /// Tells of each commit from now on that changes the log.
+    pub(crate) fn commits(&self) -> watch::Receiver<()> {
+        self.commits.subscribe()
+    }
+
+    /// For the committer: a commit has changed the log.
+    pub(crate) fn tell_commit(&self) {
+        self.commits.send_modify(|()| {});
     }
 
     /// For the committer: events have entered that waited for their time.

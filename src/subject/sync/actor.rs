@@ -188,7 +188,7 @@ impl SyncActor {
     /// Is in the swarm of the current secret from now on, if it is to be in any.
     fn swarm(&mut self, peers: Vec<PeerAddr>) {
         self.leave_swarm();
-        let (Some(core), Some(secret)) = (self.core.upgrade(), self.secrets.first()) else { return };
+        let Some(secret) = self.secrets.first() else { return };
         if self.net.swarming() == Swarming::Never {
             return;
         }
@@ -196,7 +196,6 @@ impl SyncActor {
             source: self.source.clone(),
             hub: Arc::clone(&self.hub),
             net: self.net.clone(),
-            bell: core.bells.add(),
             key: AnnounceKey::new(secret),
             peers,
         };
@@ -275,7 +274,6 @@ impl Handler<Arrived> for SyncActor {
     type Result = ();
 
     fn handle(&mut self, Arrived(stream): Arrived, ctx: &mut Self::Context) {
-        let Some(core) = self.core.upgrade() else { return };
         let peer = stream.peer.clone();
         if !self.serves(&peer) {
             stream.reset(ByeReason::Refused);
@@ -283,14 +281,8 @@ impl Handler<Arrived> for SyncActor {
         }
         let peer_info = peer.clone();
         let (id, told) = self.hub.join(peer.clone());
-        let driver = Driver {
-            source: self.source.clone(),
-            core: Weak::clone(&self.core),
-            hub: Arc::clone(&self.hub),
-            bell: core.bells.add(),
-            id,
-            told,
-        };
+        let driver =
+            Driver { source: self.source.clone(), core: Weak::clone(&self.core), hub: Arc::clone(&self.hub), id, told };
         let actor = ctx.address().downgrade();
         let begun = std::time::Instant::now();
         let session = self.net.runtime().spawn(async move {

@@ -5,9 +5,7 @@
 //! neither a peer that takes nothing nor a disk that is slow holds up the other direction.
 
 use std::{
-    future::poll_fn,
     sync::{Arc, Weak},
-    task::Poll,
     time::Duration,
 };
 
@@ -31,7 +29,7 @@ use crate::{
         net::{Came, ReadMessageError, SubjectStream},
         sync::{EndReason, Input, Output, ReadOutcome, Session, StoreOutcome},
     },
-    subject::{bell::Bell, core::Core},
+    subject::core::Core,
     wire::{
         id::{Dot, XaeroID},
         sync::{Bye, ByeReason, Message, SyncError},
@@ -46,8 +44,6 @@ pub(super) struct Driver {
     pub(super) source: Source,
     pub(super) core: Weak<Core>,
     pub(super) hub: Arc<Hub>,
-    /// Rung when the log has grown.
-    pub(super) bell: Arc<Bell>,
     /// The session's number in the hub.
     pub(super) id: u64,
     /// What the hub tells it.
@@ -138,7 +134,7 @@ impl Driver {
             State { links, look: None, sent: HashMap::new(), reconsider: Reconsider::No, wake: None, end: None };
         let mut out = Vec::new();
         let mut leave_at: Option<Duration> = None;
-        let (mut heard, mut cuts) = (self.bell.rings(), self.source.log.forks());
+        let (mut commits, mut cuts) = (self.source.log.commits(), self.source.log.forks());
         session.handle(begun.elapsed(), Input::Start, &mut out);
         let reason = loop {
             for output in out.drain(..) {
@@ -171,7 +167,7 @@ impl Driver {
                     Told::Turn { push } => Input::Turn { push },
                     Told::Push(push) => Input::SetPush(push),
                 }),
-                () = rung(&self.bell, heard) => Event::Grown,
+                Ok(()) = commits.changed() => Event::Grown,
                 () = sleep_until(due) => Event::Time,
             };
             let now = begun.elapsed();
@@ -204,7 +200,6 @@ impl Driver {
                 }
                 Event::Kept(Kept::Failed(error)) => Input::Stored(StoreOutcome::Failed(error.to_string())),
                 Event::Grown => {
-                    heard = self.bell.rings();
                     if leave_at.is_none() && !self.source.log.may_read(peer.writer) {
                         leave_at = Some(now.saturating_add(REVOKED_GRACE));
                     }
@@ -317,16 +312,6 @@ impl State {
         // A lane that has ended says so by itself.
         let _ = self.links.jobs.send(job);
     }
-}
-
-/// Waits until the bell has rung more often than that.
-async fn rung(bell: &Bell, heard: u64) {
-    poll_fn(|context| {
-        bell.listen(context.waker());
-        // After it listens: a ring in between is seen here.
-        if bell.rings() == heard { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -4,7 +4,7 @@
 //! nothing else. In the swarm it looks at the log when that has grown, says what is here, and hears what others have. What
 //! is visited enters the book of peers like any other peer; the session on that connection is an ordinary one.
 
-use std::{collections::BTreeSet, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -18,7 +18,6 @@ use crate::{
         storage::StorageError,
         sync::swarm::{Action, Swarm, limits::HANDFUL},
     },
-    subject::bell::Bell,
     wire::{
         endpoint::{PeerAddr, merged},
         id::EndpointId,
@@ -40,8 +39,6 @@ pub(super) struct Swarmer {
     pub(super) source: Source,
     pub(super) hub: Arc<Hub>,
     pub(super) net: NetHandle,
-    /// Rung when the log has grown.
-    pub(super) bell: Arc<Bell>,
     /// Of the subject's current secret.
     pub(super) key: AnnounceKey,
     /// The peers of tickets.
@@ -84,7 +81,7 @@ impl Swarmer {
         let mut swarm = Swarm::new(self.net.endpoint_id(), forced);
         let mut visits = Visits { hub: Arc::clone(&self.hub), net: self.net.clone(), visited: BTreeSet::new() };
         let mut link: Option<SwarmLink> = None;
-        let (mut heard, mut look_at, mut alone_at) = (self.bell.rings(), None, None);
+        let (mut commits, mut look_at, mut alone_at) = (self.source.log.commits(), None, None);
         swarm.peers(Duration::ZERO, self.known().len(), &mut out);
         loop {
             for action in std::mem::take(&mut out) {
@@ -128,7 +125,7 @@ impl Swarmer {
             let event = tokio::select! {
                 said = hear(&mut link) => Event::Heard(said),
                 () = self.hub.changed() => Event::Peers,
-                () = rung(&self.bell, heard), if link.is_some() && look_at.is_none() => Event::Grown,
+                Ok(()) = commits.changed(), if link.is_some() && look_at.is_none() => Event::Grown,
                 () = sleep_until(next) => Event::Time,
             };
             let now = begun.elapsed();
@@ -145,14 +142,13 @@ impl Swarmer {
                 }
                 Event::Peers => swarm.peers(now, self.known().len(), &mut out),
                 Event::Grown => {
-                    heard = self.bell.rings();
                     look_at = Instant::now().checked_add(LOOK_PAUSE);
                 }
                 Event::Time => {}
             }
             if look_at.is_some_and(|at| at <= Instant::now()) {
                 look_at = None;
-                heard = self.bell.rings();
+                commits.mark_unchanged();
                 match self.look().await {
                     Ok(look) => swarm.looked(begun.elapsed(), look.summary.root, look.summary.events, random()),
                     // The log closes, or the next growth has another look.
@@ -214,15 +210,6 @@ async fn hear(link: &mut Option<SwarmLink>) -> Option<Heard> {
         Some(link) => link.next().await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits until the bell has rung more often than that.
-async fn rung(bell: &Bell, heard: u64) {
-    poll_fn(|context| {
-        bell.listen(context.waker());
-        if bell.rings() == heard { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
 }
 
 async fn sleep_until(due: Option<Instant>) {
