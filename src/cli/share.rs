@@ -31,6 +31,11 @@ pub fn ticket(place: &Place<'_>, args: &TicketArgs, output: &mut Output) -> Resu
     let ticket = if args.rotate { subject.rotate_secret()? } else { subject.ticket()? };
     // A subject that is shared is to be there for who comes.
     place.keep(&subject)?;
+    if node.peer_addr().is_none() {
+        tracing::warn!(
+            "nobody serves this data directory: the ticket says who this node is, and not where; run `serve` first, or have the others start with --peer"
+        );
+    }
     let ticket = ticket.to_string();
     output.line(&Ticket { ticket: ticket.clone() }, ticket)?;
     Ok(Exit::Done)

@@ -8,6 +8,7 @@ use crate::{
         mmr::projection,
         storage::{
             Store,
+            ahead::Ahead,
             cursor::Cursor,
             lmdb::{Env, TABLES, WriteTxn},
             republished::{Republished, Run},
@@ -22,7 +23,7 @@ use crate::{
         fork::{ForkEvidence, ForkHalf},
         head::{HeadBatch, LogHead},
         id::{EndpointId, EventId},
-        mmr::{InclusionProof, Peaks},
+        mmr::{ConsistencyProof, Hash, InclusionProof, Peaks, Tree, root_at},
         sign::{SecretIdentity, Signer as _},
         ticket::{SubjectKind, SubjectSecret},
     },
@@ -69,6 +70,7 @@ fn rows(dir: &Path, table: Table) -> Rows {
 /// wait, a fold's state, nodes of trees.
 fn scene(dir: &Path) {
     let foreign = SecretIdentity::generate().unwrap();
+    let mut leaves: Vec<Hash> = Vec::new();
     {
         let node = crate::Node::builder().data_dir(dir).build().unwrap();
         let (alice, bob) = (node.identity("alice").unwrap(), node.identity("bob").unwrap());
@@ -96,6 +98,7 @@ fn scene(dir: &Path) {
                 payload: b"from elsewhere",
             };
             crate::wire::frame::encode_into(&mut frame, &record).unwrap();
+            leaves.push(*crate::wire::archive::open(&frame).unwrap().0.id().as_bytes());
             frames.push(frame);
         }
         tags.ingest(frames).unwrap().wait().unwrap();
@@ -124,6 +127,13 @@ fn scene(dir: &Path) {
             let head = LogHead { subject: id, author: foreign.id(), length: tree.len(), root: tree.root() };
             let signed = HeadBatch::sign(&foreign, vec![head]).unwrap().signed_head(0).unwrap();
             txn.put(Table::PeerHeads, &keys::author(number, slot), &checked(&signed.encode())).unwrap();
+            // And one over the event that waits as well, and the one before it, which has not come.
+            let mut whole = Tree::new(&[&leaves[..3], &[[9; 32], leaves[3]]].concat());
+            let proof = ConsistencyProof::make(&mut whole, 3, 5).unwrap();
+            let head = LogHead { length: 5, root: root_at(&mut whole, 5).unwrap(), ..head };
+            let signed = HeadBatch::sign(&foreign, vec![head]).unwrap().signed_head(0).unwrap();
+            let ahead = Ahead { head: signed, proof };
+            txn.put(Table::AheadHeads, &keys::author(number, slot), &checked(&ahead.encode())).unwrap();
             txn.put(Table::Writers, foreign.id().as_bytes(), &checked(foreign.public_key().as_bytes())).unwrap();
         }
         store.commit(txn).unwrap();
@@ -315,6 +325,8 @@ fn a_lie_with_a_right_checksum_is_found() {
     );
     lie(Table::PeerHeads, "peer_heads", &any, &|row| *row.last_mut().unwrap() ^= 1, "does not hold");
     lie(Table::PeerHeads, "peer_heads", &any, &|row| row[100] ^= 1, "does not hold");
+    lie(Table::AheadHeads, "ahead_heads", &any, &|row| *row.last_mut().unwrap() ^= 1, "does not hold");
+    lie(Table::AheadHeads, "ahead_heads", &any, &|row| row[10] ^= 1, "not a beginning");
     lie(Table::Writers, "writers", &any, &|row| row[500] ^= 1, "public key");
     assert!(report(dir.path()).is_whole());
 }
