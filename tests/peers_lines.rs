@@ -60,6 +60,33 @@ fn nodes_that_are_cut_off_from_each_other_go_on_writing_and_merge_when_the_line_
     at_there.end();
 }
 
+#[test]
+fn a_peer_on_the_local_network_is_found_by_its_key_alone() {
+    let laid = Cable::lay("m").and_then(|cable| cable.allow_multicast().map(|()| cable));
+    let cable = match laid {
+        Ok(cable) => cable,
+        Err(why) => return eprintln!("SKIPPED: no network namespaces: {why}"),
+    };
+    let [here, there] =
+        [&cable.here, &cable.there].map(|namespace| Machine::within(["ip", "netns", "exec", namespace]));
+    here.publish("s", &["x"]);
+    // Made while nobody serves: it does not say where.
+    there.join(&here.ticket("s"));
+    let at_here = here.serve_with(&format!("--mdns --listen {}:0", Cable::HERE));
+    let at_there = there.serve_with(&format!("--mdns --listen {}:0", Cable::THERE));
+    until_same(&[&here, &there], "s", 1);
+    at_here.end();
+    at_there.end();
+
+    // Both are elsewhere now than what they remember of each other.
+    let at_here = here.serve_with(&format!("--mdns --listen {}:0", Cable::HERE));
+    let at_there = there.serve_with(&format!("--mdns --listen {}:0", Cable::THERE));
+    here.publish("s", &["y"]);
+    until_same(&[&here, &there], "s", 2);
+    at_here.end();
+    at_there.end();
+}
+
 /// Says that it is enough when it is dropped.
 struct End<'a>(&'a AtomicBool);
 

@@ -10,7 +10,7 @@ use super::{
     exit::Failure,
     kind::Kind,
     members::{CreateArgs, GrantArgs, MembersArgs, RevokeArgs},
-    peer::{Peer, listen_address},
+    peer::{Peer, listen_address, relay_url},
 };
 
 /// Durable, conflict-free event streams for offline-first collaborative applications.
@@ -132,6 +132,14 @@ pub struct ServeArgs {
     /// A peer to connect to, by its endpoint id and where it may be reached; may be given several times
     #[arg(long, value_name = "ENDPOINT_ID[@IP:PORT]")]
     pub peer: Vec<Peer>,
+
+    /// Find peers on the local network, and be found there: tells it this node's key and addresses
+    #[arg(long)]
+    pub mdns: bool,
+
+    /// A relay for peers that cannot be reached directly; may be given several times
+    #[arg(long, value_name = "URL", value_parser = relay_url)]
+    pub relay: Vec<String>,
 }
 
 /// Arguments of `id`.

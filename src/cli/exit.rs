@@ -3,7 +3,7 @@
 use std::{fmt, io, process::ExitCode};
 
 use xaeroflux::{
-    Error, ExportError, ImportError, ImportFailure, KeyringError, PublishError, RightsError, StorageError,
+    Error, ExportError, ImportError, ImportFailure, KeyringError, NetError, PublishError, RightsError, StorageError,
 };
 
 use super::console::Ending;
@@ -128,7 +128,7 @@ impl From<ImportError> for Failure {
 /// The exit code for a failure of the node or a subject.
 fn of_node(error: &Error) -> Exit {
     match error {
-        Error::Name(_) | Error::Share(_) | Error::Ticket(_) => Exit::Usage,
+        Error::Name(_) | Error::Share(_) | Error::Ticket(_) | Error::Network(NetError::BadRelay { .. }) => Exit::Usage,
         Error::Storage(StorageError::InUse { .. }) => Exit::Busy,
         Error::Storage(_) | Error::NoDataDir => Exit::Storage,
         Error::Keyring(error) => match **error {

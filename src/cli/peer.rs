@@ -3,6 +3,7 @@
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 use data_encoding::HEXLOWER;
+use xaeroflux::{NetError, NetworkConfig};
 
 /// Bytes of an endpoint's public key.
 const ID_BYTES: usize = 32;
@@ -56,6 +57,11 @@ fn endpoint_address(text: &str) -> Result<SocketAddr, &'static str> {
 /// The rule that it breaks.
 pub fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "an address is IP:PORT, such as 192.168.1.7:4433, 0.0.0.0:0 or [::1]:4433")
+}
+
+/// Reads the URL of a relay.
+pub fn relay_url(text: &str) -> Result<String, NetError> {
+    NetworkConfig::check_relay(text).map(|()| text.to_owned())
 }
 
 #[cfg(test)]

@@ -32,6 +32,13 @@ impl Cable {
         Ok(cable)
     }
 
+    /// Has what is meant for everybody on the local network go through the cable.
+    pub fn allow_multicast(&self) -> Result<(), String> {
+        [&self.here, &self.there]
+            .iter()
+            .try_for_each(|namespace| ip(&["-n", namespace, "route", "add", "224.0.0.0/4", "dev", "cable"]))
+    }
+
     /// Pulls the plug.
     pub fn pull(&self) {
         ip(&["-n", &self.here, "link", "set", "cable", "down"]).unwrap();

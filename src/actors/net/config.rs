@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::limits::Timing;
+use super::{NetError, limits::Timing};
 use crate::wire::endpoint::PeerAddr;
 
 /// When a node joins the swarm of a subject: by gossip it hears there who has something new, and fetches it from those,
@@ -37,6 +37,8 @@ pub struct NetworkConfig {
     peers: Vec<PeerAddr>,
     relays: Vec<String>,
     swarming: Swarming,
+    #[cfg(feature = "mdns")]
+    pub(super) mdns: bool,
     pub(super) timing: Timing,
     /// Where the node listened last: tried first.
     pub(super) former: Vec<SocketAddr>,
@@ -71,6 +73,25 @@ impl NetworkConfig {
     pub fn relay(mut self, url: impl Into<String>) -> Self {
         self.relays.push(url.into());
         self
+    }
+
+    /// Finds peers on the local network whose key is known and whose address is not, or not any more, by multicast DNS; and tells the local network this node's
+    /// key and addresses, so that it is found. Off, unless this is called: then a node says nothing to a network of its own accord.
+    ///
+    /// Where the network does not allow multicast, a warning is logged, and the node runs without.
+    #[cfg(feature = "mdns")]
+    pub const fn mdns(mut self) -> Self {
+        self.mdns = true;
+        self
+    }
+
+    /// Whether this can be the URL of a relay. Nothing is asked of anybody.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::BadRelay`], which building a node with such a relay returns too.
+    pub fn check_relay(url: &str) -> Result<(), NetError> {
+        super::endpoint::relay_url(url).map(|_| ())
     }
 
     /// When the node joins the swarm of a subject: with more than a handful of peers, unless this is called.

@@ -68,8 +68,15 @@ fn relay_mode(config: &NetworkConfig) -> Result<RelayMode, NetError> {
     Ok(RelayMode::custom(urls.collect::<Result<Vec<_>, _>>()?))
 }
 
-fn relay_url(url: &str) -> Result<RelayUrl, NetError> {
-    url.parse::<RelayUrl>().map_err(|error| NetError::BadRelay { url: url.to_owned(), reason: error.to_string() })
+pub(super) fn relay_url(url: &str) -> Result<RelayUrl, NetError> {
+    let bad = |reason: String| NetError::BadRelay { url: url.to_owned(), reason };
+    let parsed = url.parse::<RelayUrl>().map_err(|error| bad(error.to_string()))?;
+    // iroh takes any scheme, and then reaches nobody.
+    if matches!(parsed.scheme(), "https" | "http") {
+        Ok(parsed)
+    } else {
+        Err(bad("it begins neither with https:// nor with http://".to_owned()))
+    }
 }
 
 /// The windows and time-outs of a connection on which the peer may open so many streams of both kinds. The gossip needs

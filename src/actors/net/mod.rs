@@ -6,6 +6,7 @@
 //!
 //! * `config` is what applications decide, `limits` what they do not: every bound, with its reason.
 //! * `endpoint` has the sockets and the cryptography, `former` where they were last. iroh's types stay in this module.
+//! * `mdns` finds the addresses of peers on the local network, where that is wanted.
 //! * `service` accepts and makes connections, and is started again when it dies; `connection` is the life of one.
 //! * `framed` reads and writes messages; a message costs memory as it comes, not as it is announced.
 //! * `gossip` has what goes through swarms, beside the connections.
@@ -25,6 +26,8 @@ mod gossip;
 mod greeting;
 mod handle;
 mod limits;
+#[cfg(feature = "mdns")]
+mod mdns;
 mod service;
 mod shares;
 mod streams;

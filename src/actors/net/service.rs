@@ -71,6 +71,10 @@ impl Shared {
             Ok(endpoint) => endpoint,
             Err(_) => endpoint::bind(&self.config, &self.secret, &configured, Gate::new(self)).await?,
         };
+        #[cfg(feature = "mdns")]
+        if self.config.mdns {
+            super::mdns::begin(&bound);
+        }
         *lock(&self.listening) = bound.bound_sockets();
         *lock(&self.endpoint) = Some(bound.clone());
         Ok(bound)

@@ -91,6 +91,12 @@ fn start(global: &Global, args: &ServeArgs) -> Result<(Node, Ready), Failure> {
         let addrs = address.iter().copied().collect();
         network = network.peer(PeerAddr { endpoint: EndpointId::from(*id), addrs, relay: None });
     }
+    if args.mdns {
+        network = network.mdns();
+    }
+    for relay in &args.relay {
+        network = network.relay(relay);
+    }
     let node = super::builder(global).network(network).build()?;
     let endpoint = node.endpoint_id()?.to_string();
     let listen = node.listen_addrs();
