@@ -1,7 +1,7 @@
 //! What syncing costs: catch-up of a whole subject, latency of a live event, bytes for a few events apart, bytes of idle
 //! connections. Both nodes are in this process, on the loopback interface, and share its processors.
 //!
-//!     cargo bench --bench peers [sync_catch_up|sync_latency|sync_apart_2|sync_apart_145|sync_idle]
+//!     cargo bench --bench peers [sync_catch_up|sync_latency|sync_latency_at_once|sync_apart_2|sync_apart_145|sync_idle]
 
 mod support;
 
@@ -23,13 +23,17 @@ use xaeroflux::{Handle, NetworkConfig, Node, NodeBuilder, Subject, SubscribeOpti
 /// Events of one write of the raw stream.
 const WRITE_EVENTS: usize = 64;
 
+/// Between two events of an idle system, on both sides of the comparison: what the last one has left to do is done by then.
+const IDLE: Duration = Duration::from_millis(10);
+
 fn main() {
     if !is_wanted() {
         return;
     }
-    let figures: [(&str, fn()); 5] = [
+    let figures: [(&str, fn()); 6] = [
         ("sync_catch_up", catch_up),
-        ("sync_latency", latency),
+        ("sync_latency", || latency("sync_latency", IDLE)),
+        ("sync_latency_at_once", || latency("sync_latency_at_once", Duration::ZERO)),
         ("sync_apart_2", || apart(2)),
         ("sync_apart_145", || apart(145)),
         ("sync_idle", idle),
@@ -120,7 +124,7 @@ fn catch_up() {
 }
 
 /// From publish on one node to the subscriber on another, against a raw round trip and two durable commits.
-fn latency() {
+fn latency(name: &str, pause: Duration) {
     let (here, there) = (Side::new(1, true), Side::new(0, true));
     here.publish(1);
     sync(&here, &there);
@@ -137,14 +141,16 @@ fn latency() {
     while told.recv_timeout(Duration::from_secs(1)).is_ok() {}
     for _ in 0..rounds {
         for n in 0..each {
+            thread::sleep(pause);
             let start = Instant::now();
             let receipt = here.subject.publish(engine::event(n).by(here.authors[0]));
             let arrived = told.recv().expect("it arrives");
             ours.push(arrived.duration_since(start).as_secs_f64() * 1e6);
             receipt.wait().expect("it is durable");
         }
-        let trips = raw.round_trips(each, PAYLOAD);
-        for trip in trips {
+        for _ in 0..each {
+            thread::sleep(pause);
+            let trip: f64 = raw.round_trips(1, PAYLOAD).into_iter().sum();
             let start = Instant::now();
             bare.commit(1);
             bare.commit(1);
@@ -152,7 +158,7 @@ fn latency() {
         }
     }
     let (ours, theirs) = (median(&ours), median(&theirs));
-    Figure::new("sync_latency", ours, theirs, ours / theirs).unit("us").print();
+    Figure::new(name, ours, theirs, ours / theirs).unit("us").print();
 }
 
 /// Two peers whose subject of a million events differs by a hundred: bytes on the wire against the bytes of those events.
