@@ -1,23 +1,13 @@
 //! A copied or restored data directory must not write under the keys of its original: that would fork their logs.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/backup.rs"]
+mod backup;
+
 use std::path::Path;
 
+use backup::copy;
 use xaeroflux::{PublishError, prelude::*};
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).unwrap();
-        }
-    }
-    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
-}
 
 #[test]
 fn a_copy_publishes_under_a_fresh_key_that_the_old_one_vouches_for() {

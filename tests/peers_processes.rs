@@ -9,7 +9,11 @@ mod peers_kit;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use peers_kit::{Machine, Serve, copy, restore, texts, until, until_same};
+use peers_kit::{
+    Machine, Serve,
+    backup::{copy, restore},
+    texts, until, until_same,
+};
 use serde_json::json;
 
 const ROUNDS: &str = "XAEROFLUX_KILL_ROUNDS";

@@ -1,10 +1,13 @@
 //! A key that was used in two places: its identity goes on under a fresh one, and what both places wrote counts, once.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "support/backup.rs"]
+mod backup;
 mod fault_kit;
 
 use std::{path::Path, process::Stdio};
 
+use backup::{copy, restore};
 use fault_kit::{child, counter, frame_of, notice, or_set, payloads_of, until, value_of};
 use xaeroflux::{
     Dot, Explanation, ExportOptions, Fold, Handle, IngestRefusal, Node, Notice, Subject, Succession, VerifyOptions,
@@ -312,33 +315,5 @@ fn each_fate_of_an_event_is_explained() {
     for dot in [dot, first, second, third, ahead, forged] {
         let text = explain(dot).to_string();
         assert!(text.contains(&dot.to_string()) && !text.contains('\n'), "{text}");
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).unwrap();
-        }
-    }
-    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
-}
-
-/// Overwrites the files of a directory with those of a backup, in place, and removes what the backup does not have.
-fn restore(backup: &Path, dir: &Path) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        let saved = backup.join(entry.file_name());
-        match (saved.exists(), entry.file_type().unwrap().is_dir()) {
-            (true, true) => restore(&saved, &entry.path()),
-            (true, false) => std::fs::write(entry.path(), std::fs::read(saved).unwrap()).unwrap(),
-            (false, true) => std::fs::remove_dir_all(entry.path()).unwrap(),
-            (false, false) => std::fs::remove_file(entry.path()).unwrap(),
-        }
     }
 }

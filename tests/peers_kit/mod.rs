@@ -3,15 +3,17 @@
 //! Commands and `serve` write what they have to complain about to a file of the machine; a test that fails shows it.
 #![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
+#[path = "../support/backup.rs"]
+pub mod backup;
 pub mod bad_line;
 pub mod namespace;
 
 use std::{
     ffi::OsString,
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
@@ -282,31 +284,6 @@ pub fn until_same(machines: &[&Machine], subject: &str, events: u64) {
         assert!(Instant::now() < deadline, "the nodes do not come to the same {events} events: {roots:?}");
         std::thread::park_timeout(PAUSE);
     }
-}
-
-/// Copies a directory as a backup does, with everything that belongs to it.
-pub fn copy(from: &Path, to: &Path) {
-    let status = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
-    assert!(status.success());
-}
-
-/// Overwrites the files of a directory with those of a backup, in place, and removes what the backup does not have.
-pub fn restore(backup: &Path, dir: &Path) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        let saved = backup.join(entry.file_name());
-        match (saved.exists(), entry.file_type().unwrap().is_dir()) {
-            (true, true) => restore(&saved, &entry.path()),
-            (true, false) => drop(std::io::copy(&mut File::open(saved).unwrap(), &mut over(&entry.path())).unwrap()),
-            (false, true) => std::fs::remove_dir_all(entry.path()).unwrap(),
-            (false, false) => std::fs::remove_file(entry.path()).unwrap(),
-        }
-    }
-}
-
-/// A file as it is, emptied.
-fn over(path: &Path) -> File {
-    OpenOptions::new().write(true).truncate(true).open(path).unwrap()
 }
 
 /// So many texts, all different.

@@ -115,68 +115,65 @@ impl<'v> Heads<'_, 'v> {
 
     /// A head that came from elsewhere.
     pub(super) fn peer(&mut self, key: &[u8], row: &[u8]) {
-        let numbers = self.subjects.by_number();
-        let number = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
-        let place = number.and_then(|number| numbers.get(&number).copied());
-        if self.only.is_some() && place.is_none() {
-            return;
-        }
-        let offset = self.view.offset_of(row);
-        let damage = |what: String| {
-            let remedy = "the events are there: fetch the author's signed head from a peer again";
-            Finding::damage(what, remedy).row("peer_heads", key).offset(offset)
-        };
-        let signed = match unchecked(row).map(SignedHead::decode) {
-            Some(Ok(signed)) => signed,
-            Some(Err(error)) => return self.findings.add(damage(format!("a signed head cannot be read: {error}"))),
-            None => return self.findings.add(damage("a signed head is damaged: its checksum differs".to_owned())),
-        };
+        let damage = elsewhere(self.view.offset_of(row), "peer_heads", key);
+        let Some(signed) = self.of_log(key, row, SignedHead::decode, |signed| signed, &damage) else { return };
         let head = *signed.head();
-        let slot = key.get(4..).and_then(|slot| slot.try_into().ok()).map(u32::from_be_bytes);
-        let state = place.and_then(|place| self.subjects.get(place));
-        let is_broken = state.is_some_and(|state| state.is_broken);
-        let of = state.zip(slot).and_then(|(state, slot)| Some((state.id, state.author(slot)?)));
-        if of != Some((head.subject, head.author)) && !is_broken {
-            return self.findings.add(damage("a signed head is of another log than its key says".to_owned()));
-        }
         let verified = self.keys.get(&head.author).map(|key| signed.verify(key));
-        let holds = self.judge(verified, head.author, damage);
+        let holds = self.judge(verified, head.author, &damage);
         self.head(&head, holds, &damage);
     }
 
     /// A head over more of a log than is here.
     pub(super) fn ahead(&mut self, key: &[u8], row: &[u8]) {
-        let numbers = self.subjects.by_number();
-        let number = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
-        let place = number.and_then(|number| numbers.get(&number).copied());
-        if self.only.is_some() && place.is_none() {
-            return;
-        }
-        let offset = self.view.offset_of(row);
-        let damage = |what: String| {
-            let remedy = "the events are there: fetch the author's signed head from a peer again";
-            Finding::damage(what, remedy).row("ahead_heads", key).offset(offset)
-        };
-        let ahead = match unchecked(row).map(Ahead::decode) {
-            Some(Ok(ahead)) => ahead,
-            Some(Err(error)) => return self.findings.add(damage(format!("a signed head cannot be read: {error}"))),
-            None => return self.findings.add(damage("a signed head is damaged: its checksum differs".to_owned())),
-        };
+        let damage = elsewhere(self.view.offset_of(row), "ahead_heads", key);
+        let Some(ahead) = self.of_log(key, row, Ahead::decode, |ahead| &ahead.head, &damage) else { return };
         let head = *ahead.head.head();
-        let slot = key.get(4..).and_then(|slot| slot.try_into().ok()).map(u32::from_be_bytes);
-        let state = place.and_then(|place| self.subjects.get(place));
-        let is_broken = state.is_some_and(|state| state.is_broken);
-        let of = state.zip(slot).and_then(|(state, slot)| Some((state.id, state.author(slot)?)));
-        if of != Some((head.subject, head.author)) && !is_broken {
-            return self.findings.add(damage("a signed head is of another log than its key says".to_owned()));
-        }
         let verified = self.keys.get(&head.author).map(|key| ahead.head.verify(key));
-        self.judge(verified, head.author, damage);
+        self.judge(verified, head.author, &damage);
         let root = self.root(head.subject, head.author, ahead.proof.old);
         if root.is_some_and(|root| !ahead.continues(ahead.proof.old, &root)) {
             self.findings
                 .add(damage("the log is not a beginning of what its author signed".to_owned()).author(head.author));
         }
+    }
+
+    /// Reads a row with a head of one log, whose key has the number of the subject and the author's slot; `None` where the
+    /// row is not looked at, or what is wrong with it has been told.
+    fn of_log<T, E: std::fmt::Display>(
+        &mut self,
+        key: &[u8],
+        row: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+        signed: impl FnOnce(&T) -> &SignedHead,
+        damage: &impl Fn(String) -> Finding,
+    ) -> Option<T> {
+        let numbers = self.subjects.by_number();
+        let number = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
+        let place = number.and_then(|number| numbers.get(&number).copied());
+        if self.only.is_some() && place.is_none() {
+            return None;
+        }
+        let read = match unchecked(row).map(decode) {
+            Some(Ok(read)) => read,
+            Some(Err(error)) => {
+                self.findings.add(damage(format!("a signed head cannot be read: {error}")));
+                return None;
+            }
+            None => {
+                self.findings.add(damage("a signed head is damaged: its checksum differs".to_owned()));
+                return None;
+            }
+        };
+        let head = signed(&read).head();
+        let slot = key.get(4..).and_then(|slot| slot.try_into().ok()).map(u32::from_be_bytes);
+        let state = place.and_then(|place| self.subjects.get(place));
+        let is_broken = state.is_some_and(|state| state.is_broken);
+        let of = state.zip(slot).and_then(|(state, slot)| Some((state.id, state.author(slot)?)));
+        if of != Some((head.subject, head.author)) && !is_broken {
+            self.findings.add(damage("a signed head is of another log than its key says".to_owned()));
+            return None;
+        }
+        Some(read)
     }
 
     /// Whether a signature holds, or may hold.
@@ -300,6 +297,14 @@ impl<'v> Heads<'_, 'v> {
                 "start a node on the directory, which signs what its own authors wrote; ask peers for other heads";
             self.findings.add(Finding::warning(what, remedy));
         }
+    }
+}
+
+/// What is wrong with a signed head of somebody elsewhere.
+fn elsewhere(offset: Option<u64>, table: &'static str, key: &[u8]) -> impl Fn(String) -> Finding {
+    move |what| {
+        let remedy = "the events are there: fetch the author's signed head from a peer again";
+        Finding::damage(what, remedy).row(table, key).offset(offset)
     }
 }
 
