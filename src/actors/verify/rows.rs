@@ -291,6 +291,12 @@ impl<'v> Rows<'_, 'v> {
         Some((state.is_broken, state.head.count))
     }
 
+    /// The subject whose number a key begins with, whether it has events or not.
+    fn subject_of(&self, key: &[u8]) -> Option<SubjectId> {
+        let named = self.view.get(Table::Subjects, key.get(..4)?).ok().flatten()?;
+        named.first_chunk::<32>().map(|id| SubjectId::from(*id))
+    }
+
     fn concerns(&self, numbers: &HashMap<SubjectNumber, usize>, key: &[u8]) -> bool {
         self.only.is_none() || self.state_of(numbers, key).is_some()
     }
@@ -306,8 +312,7 @@ impl<'v> Rows<'_, 'v> {
         self.each(Table::Pending, &mut |rows, key, row| {
             let place = ("pending", key);
             let number = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
-            let named = number.and_then(|number| rows.view.get(Table::Subjects, &number.key()).ok().flatten());
-            let id = named.and_then(|row| row.first_chunk::<32>()).map(|id| SubjectId::from(*id));
+            let id = rows.subject_of(key);
             if rows.only.is_some() && rows.only != id {
                 return;
             }
@@ -378,9 +383,16 @@ impl<'v> Rows<'_, 'v> {
             "the events are there: only where their copies are is not known any more; restore a backup";
         let numbers = self.subjects.by_number();
         self.each(Table::Republished, &mut |rows, key, row| {
-            if rows.concerns(&numbers, key) && unchecked(row).and_then(Republished::decode).is_none() {
+            if !rows.concerns(&numbers, key) {
+                return;
+            }
+            let place = ("republished", key);
+            if unchecked(row).and_then(Republished::decode).is_none() {
                 let what = "what was published again of a log is damaged: its checksum differs";
-                rows.bad(what, ("republished", key), row, REMEDY);
+                rows.bad(what, place, row, REMEDY);
+            } else if rows.view.get(Table::Cuts, key).is_ok_and(|cut| cut.is_none()) {
+                // The checksum is not over the key.
+                rows.bad("something was published again of a log that has not forked", place, row, REMEDY);
             }
         })
     }
@@ -404,10 +416,10 @@ impl<'v> Rows<'_, 'v> {
                 }
             };
             let author = evidence.author();
-            let id = numbers.iter().find(|(number, _)| key.starts_with(&number.key()));
-            let id = id.and_then(|(_, place)| rows.subjects.get(*place)).map(|state| state.id);
+            // The checksum is not over the key. Evidence may be here before the first event of its subject is.
+            let id = rows.subject_of(key);
             let is_named = key.get(4..) == Some(author.as_bytes().as_slice());
-            if !is_named || id.is_some_and(|id| id != evidence.subject()) {
+            if !is_named || id != Some(evidence.subject()) {
                 return rows.bad("the evidence of a fork is about another log than its key says", place, row, REMEDY);
             }
             match keys.get(&author).map(|key| evidence.verify(key)) {
@@ -447,6 +459,12 @@ impl<'v> Rows<'_, 'v> {
     pub(super) fn live_count(&mut self, key: &[u8], row: &[u8]) {
         if unchecked(row).is_none_or(|count| count.len() != 4) {
             let what = "the number of logs that use signed heads is damaged: its checksum differs";
+            return self.bad(what, ("signed_heads", key), row, remedy::SIGN);
+        }
+        // Both go in one transaction; and the checksums are not over the keys.
+        let batch = key.strip_suffix(&[1]).map(|batch| self.view.get(Table::SignedHeads, batch));
+        if batch.is_none_or(|batch| batch.is_ok_and(|batch| batch.is_none())) {
+            let what = "signed heads are counted as used and are not there";
             self.bad(what, ("signed_heads", key), row, remedy::SIGN);
         }
     }
