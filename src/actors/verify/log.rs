@@ -25,8 +25,11 @@ use crate::{
             reader::LogReader,
         },
     },
+    crdt::rights::ControlEvent,
     wire::{
         clock::Clock,
+        control::Control,
+        event::EventType,
         frame::FrameError,
         id::{Dot, EventId, SubjectId},
         mmr::Hash,
@@ -273,6 +276,11 @@ impl LogWalk {
                 }
             }
         }
+        if let EventType::SystemEvent(code) = record.event_type()
+            && let Ok(control) = Control::decode(code, record.payload())
+        {
+            state.control.push((links.ordinal, ControlEvent { dot, control }));
+        }
         let rows = state.head.apply_at(slot, position, dot, record.clock(), record.deps());
         compare::index_rows(view, state, rows, position, dot, findings);
         self.leaf(view, place, slot, id, findings);
@@ -388,6 +396,7 @@ impl LogWalk {
             row: decoded.map(Box::new),
             compared: None,
             trees: Vec::new(),
+            control: Vec::new(),
             lost: self.lost,
             is_broken: self.lost > 0,
             is_blurred: false,

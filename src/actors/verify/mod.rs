@@ -8,11 +8,12 @@
 //! * `file` are the pages of the data file.
 //! * `log` is the walk along the log, first through its `segments`, then its table; `state` is what it has come to, and
 //!   `compare` holds that against the rows that say the same.
-//! * `rows` are the rows beside the log, `heads` those that are signed.
+//! * `rows` are the rows beside the log, `heads` those that are signed, `control` those that give the members.
 //!
 //! What is wrong is reported once, where it lies. What cannot be compared because of it is left out.
 
 mod compare;
+mod control;
 mod file;
 mod heads;
 mod log;

@@ -11,7 +11,7 @@ use crate::{
     actors::{
         committer::recover,
         storage::{
-            StorageError, control,
+            StorageError,
             cursor::Cursor,
             frozen::View,
             head::INDEX_STEP,
@@ -25,15 +25,12 @@ use crate::{
             shares::Share,
         },
     },
-    crdt::rights::ControlEvent,
     wire::{
         archive,
-        control::Control,
         fork::ForkEvidence,
         id::{SubjectId, XaeroID},
         key::PublicKey,
         name,
-        ticket::SubjectKind,
     },
 };
 
@@ -64,7 +61,7 @@ impl<'v> Rows<'_, 'v> {
         Ok(rows)
     }
 
-    fn each(&mut self, table: Table, visit: &mut Visit<'_, 'v, Self>) -> Result<(), StorageError> {
+    pub(super) fn each(&mut self, table: Table, visit: &mut Visit<'_, 'v, Self>) -> Result<(), StorageError> {
         let view = self.view;
         view.rows(
             table,
@@ -77,7 +74,13 @@ impl<'v> Rows<'_, 'v> {
         )
     }
 
-    fn bad(&mut self, what: impl Into<String>, (table, key): (&'static str, &[u8]), row: &[u8], remedy: &'static str) {
+    pub(super) fn bad(
+        &mut self,
+        what: impl Into<String>,
+        (table, key): (&'static str, &[u8]),
+        row: &[u8],
+        remedy: &'static str,
+    ) {
         let name = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
         let state = name.and_then(|number| self.subjects.iter().find(|state| state.number == Some(number)));
         // The keys of the other tables begin with something else.
@@ -171,46 +174,6 @@ impl<'v> Rows<'_, 'v> {
         })
     }
 
-    /// Whether the subject is one of which the name says nothing.
-    fn is_owned(&self, id: SubjectId, alias: &str) -> bool {
-        let row = self.view.get(Table::Shares, id.as_bytes()).ok().flatten();
-        if let Some(share) = row.and_then(|row| Share::decode(id.as_bytes(), row)) {
-            return share.kind == SubjectKind::Owned && share.name == alias;
-        }
-        // Its genesis shows it as well, where nobody shares it.
-        let number = self.view.get(Table::SubjectNumbers, id.as_bytes()).ok().flatten();
-        let events = number.and_then(SubjectNumber::from_key).and_then(|number| control::load(self.view, number).ok());
-        events.is_some_and(|events| events.iter().any(|event| begins(event, id)))
-    }
-
-    /// The control events of owned subjects, which are in the log too.
-    pub(super) fn control(&mut self) -> Result<(), StorageError> {
-        let numbers = self.subjects.by_number();
-        self.each(Table::Control, &mut |rows, key, row| {
-            if !rows.concerns(&numbers, key) {
-                return;
-            }
-            let place = ("control", key);
-            let Some(event) = control::decode(row) else {
-                return rows.bad("a control event is damaged: its checksum differs", place, row, remedy::RESTORE);
-            };
-            let number = key.first_chunk::<4>().and_then(|key| SubjectNumber::from_key(key));
-            let place_of = number.and_then(|number| numbers.get(&number));
-            let Some(state) = place_of.and_then(|place| rows.subjects.get(*place)) else {
-                return rows.unexplained("control", key, row);
-            };
-            let ordinal = key.get(4..).and_then(|ordinal| ordinal.try_into().ok()).map(u64::from_be_bytes);
-            let is_in_log = state.is_broken
-                || (ordinal.is_some_and(|ordinal| ordinal < state.head.count) && state.head.has(event.dot));
-            if !is_in_log {
-                rows.bad("a control event is not in the log", place, row, remedy::RESTORE);
-            }
-            if matches!(event.control, Control::Genesis(_)) && !begins(&event, state.id) {
-                rows.bad("a genesis is that of another subject", place, row, remedy::RESTORE);
-            }
-        })
-    }
-
     /// The subjects that are shared.
     pub(super) fn shares(&mut self) -> Result<(), StorageError> {
         const REMEDY: &str = "the events are there: join the subject again, with a ticket from one of its peers";
@@ -297,11 +260,11 @@ impl<'v> Rows<'_, 'v> {
         named.first_chunk::<32>().map(|id| SubjectId::from(*id))
     }
 
-    fn concerns(&self, numbers: &HashMap<SubjectNumber, usize>, key: &[u8]) -> bool {
+    pub(super) fn concerns(&self, numbers: &HashMap<SubjectNumber, usize>, key: &[u8]) -> bool {
         self.only.is_none() || self.state_of(numbers, key).is_some()
     }
 
-    fn unexplained(&mut self, table: &'static str, key: &[u8], row: &[u8]) {
+    pub(super) fn unexplained(&mut self, table: &'static str, key: &[u8], row: &[u8]) {
         if self.only.is_none() {
             self.bad("there is a row of a subject of which the log has no events", (table, key), row, remedy::REBUILD);
         }
@@ -468,9 +431,4 @@ impl<'v> Rows<'_, 'v> {
             self.bad(what, ("signed_heads", key), row, remedy::SIGN);
         }
     }
-}
-
-/// Whether the event is the genesis of this subject.
-fn begins(event: &ControlEvent, id: SubjectId) -> bool {
-    matches!(event.control, Control::Genesis(genesis) if genesis.subject_id() == id && genesis.creator == event.dot.author)
 }

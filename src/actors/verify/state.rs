@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 
 use crate::{
     actors::storage::{head::Head, keys::SubjectNumber},
+    crdt::rights::ControlEvent,
     wire::{
         id::{SubjectId, XaeroID},
         mmr::Peaks,
@@ -32,6 +33,8 @@ pub(super) struct SubjectState {
     pub(super) compared: Option<u64>,
     /// By slot.
     pub(super) trees: Vec<TreeState>,
+    /// The control events, by ordinal: of an owned subject there is a row for each.
+    pub(super) control: Vec<(u64, ControlEvent)>,
     /// How many losses of the log were known at its last event.
     pub(super) lost: u64,
     /// Whether events of it are lost: what is made of all of them cannot be compared any more.
@@ -107,6 +110,12 @@ impl SubjectState {
         // Made above.
         #[expect(clippy::indexing_slicing, reason = "the vector was made long enough one line above")]
         &mut self.trees[slot]
+    }
+
+    /// The control event that the log has at this place.
+    pub(super) fn control_at(&self, ordinal: u64) -> Option<&ControlEvent> {
+        let place = self.control.binary_search_by_key(&ordinal, |(ordinal, _)| *ordinal).ok()?;
+        self.control.get(place).map(|(_, event)| event)
     }
 
     /// The slot of an author that has events.

@@ -285,6 +285,7 @@ fn a_row_that_is_gone_is_found_where_the_log_asks_for_it() {
                 | Table::SubjectIndex
                 | Table::AuthorIndex
                 | Table::SignedHeads
+                | Table::Control
         );
         let all = rows(dir.path(), table);
         for _ in 0..4 {
