@@ -92,6 +92,7 @@ pub use subject::{
 pub use wire::{
     endpoint::PeerAddr,
     id::EndpointId,
+    interest::ReplicaFilter,
     ticket::{SubjectKind, SubjectSecret, SubjectTicket, TicketError},
 };
 

@@ -26,6 +26,7 @@ struct Line {
     new: u64,
     duplicates: u64,
     retracted: u64,
+    left_out: u64,
     waiting: u64,
     authors: usize,
     /// Authors whose logs end from now on, since they signed two histories.
@@ -66,11 +67,25 @@ pub fn run(place: &Place<'_>, args: &ImportArgs, Streams { output, console }: &m
     let summary = imported?;
     let forks = summary.forks.iter().map(|cut| Fork { author: cut.author.to_string(), last_valid: cut.last_valid });
     let forks = forks.collect();
-    let ImportSummary { subject, name, new, duplicates, retracted, waiting, authors, root, bundle_root, .. } = summary;
+    let ImportSummary {
+        subject, name, new, duplicates, retracted, left_out, waiting, authors, root, bundle_root, ..
+    } = summary;
     let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
     let subject = subject.to_string();
     let (root, imported_root) = (hex(&root), hex(&bundle_root));
-    output.json(&Line { subject, name, new, duplicates, retracted, waiting, authors, forks, root, imported_root })?;
+    output.json(&Line {
+        subject,
+        name,
+        new,
+        duplicates,
+        retracted,
+        left_out,
+        waiting,
+        authors,
+        forks,
+        root,
+        imported_root,
+    })?;
     Ok(Exit::Done)
 }
 

@@ -44,7 +44,7 @@ impl CausalContext for Causal {
 
 /// The event as if it came from a log.
 pub(super) fn stamped(mut event: XaeroEvent, dot: Dot, clock: Clock, deps: &[Dot]) -> XaeroEvent {
-    let stamp = Stamp { subject: SubjectId::from([0; 32]), dot, clock, deps: deps.to_vec() };
+    let stamp = Stamp { subject: SubjectId::from([0; 32]), dot, clock, deps: deps.to_vec(), is_withheld: false };
     event.author_id = Some(dot.author);
     event.evt.set_stamp(Some(Arc::new(stamp)));
     event

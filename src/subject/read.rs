@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 
 use super::{
     error::Error,
-    follower::{event_of, is_control},
+    follower::{event_of, is_passed_over},
     handle::Subject,
     notice::Notice,
     pipeline::{Contexts, PipelineSpec},
@@ -108,20 +108,24 @@ impl Subject {
     pub fn state_at(&self, time_ms: u64, operators: Vec<Operator>) -> Result<Option<XaeroEvent>, Error> {
         let spec = PipelineSpec::default().batch(Duration::MAX, None, operators)?;
         let mut pipeline = spec.instantiate();
-        let mut contexts = LogContexts(CausalIndex::new());
+        let is_partial = self.replica_filter()?.is_some();
+        let mut contexts = LogContexts { index: CausalIndex::new(), is_partial };
         let mut state = None;
         let mut sink = |event| state = Some(event);
         pipeline.set_catching_up(true, Duration::ZERO, &contexts, &mut sink);
         let cuts = self.log()?.1.cuts();
-        self.replay().window(ScanWindow { start: 0, end: time_ms }).for_each(|record| {
+        self.replay().window(ScanWindow { start: 0, end: time_ms }).with_withheld().for_each(|record| {
             if cuts.parts(record.dot()) {
                 return true;
             }
-            contexts.0.insert(record.dot(), record.deps().filter_map(|dep| cuts.clamp(dep)));
-            if cuts.retracts(record.dot()) || is_control(record.event_type()) {
+            contexts.index.insert(record.dot(), record.deps().filter_map(|dep| cuts.clamp(dep)));
+            if cuts.retracts(record.dot()) {
                 return true;
             }
             let event = event_of(record);
+            if is_passed_over(&event.evt) {
+                return true;
+            }
             pipeline.feed(0, Cow::Owned(event), Some(record.dot()), Duration::ZERO, &contexts, &mut sink);
             true
         })?;
@@ -136,18 +140,25 @@ impl Subject {
 }
 
 /// The contexts of one log.
-struct LogContexts(CausalIndex);
+struct LogContexts {
+    index: CausalIndex,
+    is_partial: bool,
+}
 
 impl Contexts for LogContexts {
     fn covers(&self, _: usize, event: Dot, other: Dot) -> bool {
-        event == other || self.0.saw(event, other)
+        event == other || self.index.saw(event, other)
     }
 
     fn vector(&self, _: usize, event: Dot) -> VersionVector {
-        self.0.vector(event)
+        self.index.vector(event)
     }
 
     fn causal_delivery(&self) -> bool {
         true
+    }
+
+    fn is_partial(&self) -> bool {
+        self.is_partial
     }
 }

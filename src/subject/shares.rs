@@ -25,6 +25,7 @@ use crate::{
     wire::{
         endpoint::{PeerAddr, merged},
         id::SubjectId,
+        interest::{MAX_FILTER_AUTHORS, ReplicaFilter},
         name::{self, open_subject_id},
         ticket::{SubjectKind, SubjectSecret},
     },
@@ -56,6 +57,17 @@ pub enum ShareError {
         /// Its name.
         name: String,
     },
+    /// The subject is here with another part of it.
+    #[error(
+        "this node keeps {filter} of the subject, and what it left out cannot be had later: join it with another data directory for another part"
+    )]
+    OtherFilter {
+        /// What is kept here.
+        filter: ReplicaFilter,
+    },
+    /// A filter that no replica can have.
+    #[error("a filter names at most {MAX_FILTER_AUTHORS} authors, and a time that ends after it begins")]
+    BadFilter,
     /// The system has no random numbers.
     #[error("the operating system gave no random numbers for a secret: {0}")]
     Randomness(String),
@@ -198,6 +210,20 @@ impl Engine {
         self.shares.get(id)
     }
 
+    /// What part of a subject is kept here; `None`: all.
+    pub(crate) fn replica_filter(&self, id: SubjectId) -> Result<Option<ReplicaFilter>, StorageError> {
+        Ok(self.share(id)?.map(|share| share.filter.clone()).filter(|filter| !filter.is_all()))
+    }
+
+    /// Whether there are events here that were made elsewhere.
+    pub(crate) fn has_foreign_events(&self, id: SubjectId, name: &str) -> Result<bool, StorageError> {
+        if !self.has_events(id)? {
+            return Ok(false);
+        }
+        let heads = self.heads(&self.store.log(id, name))?;
+        Ok(heads.iter().any(|known| !self.is_local(known.author.author)))
+    }
+
     /// Makes a name for an owned subject, which is not shared before it has a secret. Where it has that name, nothing
     /// happens.
     ///
@@ -210,7 +236,7 @@ impl Engine {
             None => {
                 self.must_be_free(alias, subject)?;
                 let (kind, name) = (SubjectKind::Owned, alias.to_owned());
-                Ok(Share { subject, kind, name, secrets: Vec::new(), peers: Vec::new() })
+                Ok(Share { subject, kind, name, secrets: Vec::new(), peers: Vec::new(), filter: ReplicaFilter::all() })
             }
         })
     }

@@ -27,6 +27,7 @@ use crate::{
     wire::{
         endpoint::merged,
         id::SubjectId,
+        interest::ReplicaFilter,
         name::open_subject_id,
         ticket::{SubjectKind, SubjectTicket},
     },
@@ -126,6 +127,15 @@ impl Subject {
         Ok(engine.share(id)?.is_some_and(|share| !share.secrets.is_empty()))
     }
 
+    /// What part of the subject this node keeps, where it [joined](Node::join_partial) for a part only; `None`: all.
+    ///
+    /// # Errors
+    /// Where the data directory cannot be opened, or its row is damaged.
+    pub fn replica_filter(&self) -> Result<Option<ReplicaFilter>, Error> {
+        let (engine, id, _) = self.identified()?;
+        Ok(engine.replica_filter(id)?)
+    }
+
     fn make_ticket(&self, engine: &Engine, share: &Share) -> Result<SubjectTicket, Error> {
         let own = engine.own_addr()?;
         ticket_for(share, &merged(std::iter::once(&own).chain(&share.peers), TICKET_PEERS))
@@ -163,7 +173,61 @@ impl Node {
     /// As [`join`](Self::join), and [`ShareError::KnownAs`] where it has another name here; [`ShareError::OpenName`] for an
     /// open subject and another name than its own.
     pub fn join_as(&self, ticket: &SubjectTicket, alias: &str) -> Result<Subject, Error> {
+        self.join_for(ticket, alias, None)
+    }
+
+    /// As [`join`](Self::join), for a part of the subject only: this node is then a *partial replica*. It gets the events that
+    /// the filter asks for, its peers know that it asks for no others, and what depends on others counts as having them.
+    ///
+    /// * An author who is not asked for is left out, but for the owners of an owned subject, who decide who may write.
+    /// * Of an author who is asked for, events of other types or times are here without their payloads: they prove, and count as
+    ///   causes, and no pipeline, fold or replay sees them.
+    /// * What this node's own writers write is kept whole.
+    ///
+    /// Folds [say](crate::Event::is_partial) that they fold a part only, and [`explain`](Subject::explain) says of an event
+    /// that it is not kept. The state of a fold may differ from that of a whole replica also within the part: what an
+    /// author had seen only by way of an author who is left out counts as not seen. The subject's root is that of what is
+    /// here. A partial replica takes no part in swarms: it has sessions with the peers that it knows.
+    ///
+    /// A subject has one filter for good: what was left out leaves no gap that could be filled later. To join again, in
+    /// whatever way, does not change it.
+    ///
+    /// ```
+    /// use xaeroflux::{EventType, Node, ReplicaFilter, event::CRDT_SET_ADD};
+    /// let (here, there) = (Node::ephemeral()?, Node::ephemeral()?);
+    /// let ticket = here.subject("tags").ticket()?;
+    /// let filter = ReplicaFilter::all().event_type(EventType::ApplicationEvent(CRDT_SET_ADD));
+    /// let adds = there.join_partial(&ticket, filter.clone())?;
+    /// assert_eq!(adds.replica_filter()?, Some(filter));
+    /// # Ok::<(), xaeroflux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`join`](Self::join), and [`ShareError::OtherFilter`] where the subject is here already with another part of it,
+    /// or all of it; [`ShareError::BadFilter`].
+    pub fn join_partial(&self, ticket: &SubjectTicket, filter: ReplicaFilter) -> Result<Subject, Error> {
+        let alias = self.engine().shares.name_of(ticket.subject()).unwrap_or_else(|| ticket.name().to_owned());
+        self.join_for(ticket, &alias, Some(filter))
+    }
+
+    /// As [`join_partial`](Self::join_partial), with a name of one's own for an owned subject.
+    ///
+    /// # Errors
+    /// As [`join_partial`](Self::join_partial) and [`join_as`](Self::join_as).
+    pub fn join_partial_as(
+        &self,
+        ticket: &SubjectTicket,
+        alias: &str,
+        filter: ReplicaFilter,
+    ) -> Result<Subject, Error> {
+        self.join_for(ticket, alias, Some(filter))
+    }
+
+    fn join_for(&self, ticket: &SubjectTicket, alias: &str, filter: Option<ReplicaFilter>) -> Result<Subject, Error> {
         crate::wire::name::check(alias)?;
+        if filter.as_ref().is_some_and(|filter| !filter.is_sound()) {
+            return Err(ShareError::BadFilter.into());
+        }
         if ticket.kind() == SubjectKind::Open && alias != ticket.name() {
             return Err(ShareError::OpenName { name: ticket.name().to_owned() }.into());
         }
@@ -178,6 +242,12 @@ impl Node {
                 Some(share) => share,
                 None => Share { kind: ticket.kind(), ..unshared(id, alias) },
             };
+            if let Some(filter) = filter.filter(|filter| *filter != share.filter) {
+                if engine.has_foreign_events(id, alias)? {
+                    return Err(ShareError::OtherFilter { filter: share.filter }.into());
+                }
+                share.filter = filter;
+            }
             if !share.secrets.contains(ticket.secret()) {
                 share.secrets.insert(0, ticket.secret().clone());
                 share.secrets.truncate(MAX_SECRETS);
@@ -248,7 +318,14 @@ fn kind_of(id: SubjectId, name: &str) -> SubjectKind {
 
 /// What is to become a share.
 fn unshared(id: SubjectId, name: &str) -> Share {
-    Share { subject: id, kind: kind_of(id, name), name: name.to_owned(), secrets: Vec::new(), peers: Vec::new() }
+    Share {
+        subject: id,
+        kind: kind_of(id, name),
+        name: name.to_owned(),
+        secrets: Vec::new(),
+        peers: Vec::new(),
+        filter: ReplicaFilter::all(),
+    }
 }
 
 /// A ticket with the current secret.

@@ -9,7 +9,7 @@ use crate::wire::{
     event::EventType,
     frame::{self, FrameError},
     limits::{MAX_DEPS, MAX_PAYLOAD_BYTES},
-    record::{ArchivedRecordV1, RecordView},
+    record::{ArchivedRecordV1, RecordView, WITHHELD_BYTES, Withheld},
 };
 
 /// Reads the frame at the start of `bytes`: its record, in place, and its length in bytes.
@@ -18,8 +18,8 @@ use crate::wire::{
 /// Says what is wrong with the bytes: cut short, damaged, of a newer version, or a record that breaks the protocol's
 /// rules.
 pub fn open(bytes: &[u8]) -> Result<(RecordView<'_>, usize), FrameError> {
-    let (record, length) = frame::decode(bytes)?;
-    Ok((check(record)?, length))
+    let frame = frame::decode(bytes)?;
+    Ok((check(&frame)?, frame.length))
 }
 
 /// As [`open`], without the frame's checksum. All else is checked.
@@ -27,14 +27,14 @@ pub fn open(bytes: &[u8]) -> Result<(RecordView<'_>, usize), FrameError> {
 /// Only for bytes inside of a block of a sealed segment whose own checksum was compared for this very reading: it covers
 /// all frames in it, so that comparing theirs as well would say the same twice.
 pub(crate) fn open_verified(bytes: &[u8]) -> Result<(RecordView<'_>, usize), FrameError> {
-    let (record, length) = frame::decode_verified(bytes)?;
-    Ok((check(record)?, length))
+    let frame = frame::decode_verified(bytes)?;
+    Ok((check(&frame)?, frame.length))
 }
 
 /// The record in these bytes, in place.
 #[inline]
-fn check(record: &[u8]) -> Result<RecordView<'_>, FrameError> {
-    let archived = rkyv::access::<ArchivedRecordV1<'_>, Failure>(record)
+fn check<'a>(frame: &frame::Decoded<'a>) -> Result<RecordView<'a>, FrameError> {
+    let archived = rkyv::access::<ArchivedRecordV1<'_>, Failure>(frame.record)
         .map_err(|_| FrameError::Malformed("its structure does not hold together"))?;
     let event_type =
         EventType::from_bytes(archived.event_type).ok_or(FrameError::Malformed("its event type is unknown"))?;
@@ -47,7 +47,8 @@ fn check(record: &[u8]) -> Result<RecordView<'_>, FrameError> {
     if archived.seq.to_native() == 0 {
         return Err(FrameError::Malformed("sequence numbers start at 1"));
     }
-    let view = RecordView::new(archived, event_type);
+    let withheld = if frame.is_withheld { Some(withheld(archived, event_type)?) } else { None };
+    let view = RecordView::new(archived, event_type, withheld);
     let mut previous = None;
     for dep in view.deps() {
         if dep.seq == 0 {
@@ -62,6 +63,27 @@ fn check(record: &[u8]) -> Result<RecordView<'_>, FrameError> {
         previous = Some(dep);
     }
     Ok(view)
+}
+
+/// What stands in the place of a payload.
+fn withheld<'a>(archived: &'a ArchivedRecordV1<'_>, event_type: EventType) -> Result<Withheld<'a>, FrameError> {
+    let place: Option<&[u8; WITHHELD_BYTES]> = archived.payload.as_array();
+    let Some((length, hash)) = place.and_then(|place| place.split_first_chunk::<4>()) else {
+        return Err(FrameError::Malformed("what stands for its payload is not a length and a hash"));
+    };
+    let Some(payload_hash) = hash.first_chunk::<32>() else {
+        return Err(FrameError::Malformed("what stands for its payload is not a length and a hash"));
+    };
+    let payload_bytes = u32::from_le_bytes(*length);
+    let bytes = usize::try_from(payload_bytes).unwrap_or(usize::MAX);
+    if bytes > MAX_PAYLOAD_BYTES {
+        return Err(FrameError::PayloadTooLarge(bytes));
+    }
+    // Who may write is made of these: nobody who has the others may be without them.
+    if matches!(event_type, EventType::SystemEvent(_)) {
+        return Err(FrameError::Malformed("the payload of an event about rights is never left out"));
+    }
+    Ok(Withheld { payload_bytes, payload_hash })
 }
 
 #[cfg(test)]
@@ -120,6 +142,56 @@ mod tests {
         for length in 0..good.len() {
             assert!(open(&good[..length]).is_err(), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn a_record_without_its_payload_has_the_same_id_and_all_other_fields() {
+        let deps = [Dot::new(XaeroID::from([2; 32]), 3)];
+        for payload in [&b""[..], b"payload", &[7; 5_000]] {
+            let whole = frame_of(payload, &deps);
+            let (whole, _) = open(&whole).unwrap();
+            let short = whole.withheld_frame().unwrap();
+            let (view, length) = open(&short).unwrap();
+            assert_eq!((length, view.is_withheld(), view.payload()), (short.len(), true, &b""[..]));
+            assert_eq!(view.payload_bytes(), payload.len());
+            assert_eq!((view.id(), view.dot(), view.clock()), (whole.id(), whole.dot(), whole.clock()));
+            assert_eq!(view.deps().collect::<Vec<_>>(), deps);
+            assert_eq!(crate::wire::record::ids_of(&[view, whole]), [whole.id(); 2]);
+            // Leaving it out once more changes nothing.
+            assert_eq!(view.withheld_frame().unwrap(), short);
+            for bit in 0..short.len() * 8 {
+                let mut bad = short.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(open(&bad).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_for_a_payload_is_a_length_and_a_hash_and_never_that_of_an_event_about_rights() {
+        let record = |event_type, payload| Record {
+            subject: SubjectId::from([9; 32]),
+            dot: Dot::new(XaeroID::from([1; 32]), 7),
+            clock: Clock::from_millis(1_000),
+            latest_ts: 5,
+            deps: &[],
+            event_type,
+            payload,
+        };
+        let opened = |event_type, payload| {
+            let mut out = Vec::new();
+            frame::encode_withheld_into(&mut out, &record(event_type, payload)).unwrap();
+            open(&out).map(|(view, _)| view.payload_bytes())
+        };
+        let tag = EventType::ApplicationEvent(30);
+        assert_eq!(opened(tag, &[0; 36]), Ok(0));
+        assert!(matches!(opened(tag, &[0; 35]), Err(FrameError::Malformed(_))));
+        assert!(matches!(opened(tag, &[0; 37]), Err(FrameError::Malformed(_))));
+        assert!(matches!(opened(tag, &[255; 36]), Err(FrameError::PayloadTooLarge(_))));
+        assert!(matches!(opened(EventType::SystemEvent(1), &[0; 36]), Err(FrameError::Malformed(_))));
+        let mut out = Vec::new();
+        frame::encode_into(&mut out, &record(EventType::SystemEvent(1), b"grant")).unwrap();
+        assert_eq!(open(&out).unwrap().0.withheld_frame(), None);
     }
 
     #[test]

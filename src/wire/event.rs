@@ -82,6 +82,8 @@ pub struct Event<T> {
     /// What the payload means.
     pub event_type: EventType,
     stamp: Option<Arc<Stamp>>,
+    /// Whether it is the state of a part of a subject only.
+    is_partial: bool,
 }
 
 /// What the engine knows of an event that is in a log. Kept behind a pointer: most events in memory have none.
@@ -95,6 +97,8 @@ pub struct Stamp {
     pub clock: Clock,
     /// The undominated dots that the author had seen, its own previous event left out.
     pub deps: Vec<Dot>,
+    /// Whether the payload is not here, since a part of the subject is kept only and the event is not of it.
+    pub is_withheld: bool,
 }
 
 impl<T> Event<T> {
@@ -107,12 +111,26 @@ impl<T> Event<T> {
     /// ```
     #[must_use]
     pub const fn new(data: T, event_type: u8) -> Self {
-        Self { data, event_type: EventType::ApplicationEvent(event_type), stamp: None }
+        Self { data, event_type: EventType::ApplicationEvent(event_type), stamp: None, is_partial: false }
     }
 
     /// An event of the engine's own, or one read back from a log.
     pub(crate) const fn stamped(data: T, event_type: EventType, stamp: Option<Arc<Stamp>>) -> Self {
-        Self { data, event_type, stamp }
+        Self { data, event_type, stamp, is_partial: false }
+    }
+
+    /// The state that a fold has made; `is_partial`: of a replica that keeps a part of its subject only.
+    pub(crate) const fn state(data: T, event_type: u8, is_partial: bool) -> Self {
+        Self { data, event_type: EventType::ApplicationEvent(event_type), stamp: None, is_partial }
+    }
+
+    /// Whether this is a fold's state, made of a replica that keeps [a part of its subject](crate::ReplicaFilter) only: then it
+    /// lacks what the others have written, and what an author had seen only by way of an author who is left out.
+    ///
+    /// What operators behind the fold make of the state has to be told again, if it matters.
+    #[must_use]
+    pub const fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// Author and sequence number, once the event is in a log.

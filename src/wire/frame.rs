@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 | 4 | magic, `XFRM` |
 //! | 4 | 1 | frame version, 1 |
-//! | 5 | 1 | record schema, 1: an rkyv archive of `RecordV1` |
+//! | 5 | 1 | record schema, 1: an rkyv archive of `RecordV1`; 2: the same *without its payload*, in whose place stand its length (4 bytes) and its BLAKE3 hash (32) |
 //! | 6 | 1 | signature algorithm, 0: none of its own (the author's signed head covers it) |
 //! | 7 | 1 | flags, 0 |
 //! | 8 | 4 | length of the record |
@@ -29,6 +29,8 @@ pub const HEADER_BYTES: usize = 20;
 const MAGIC: [u8; 4] = *b"XFRM";
 const FRAME_VERSION: u8 = 1;
 const RECORD_SCHEMA: u8 = 1;
+/// Of a record whose payload was left out.
+const WITHHELD_SCHEMA: u8 = 2;
 const CRC_AT: usize = 16;
 
 /// Bytes that are not a frame, or a record that cannot be one.
@@ -88,6 +90,15 @@ pub enum FrameError {
 /// # Errors
 /// Where the record breaks one of the protocol's limits.
 pub fn encode_into(out: &mut Vec<u8>, record: &Record<'_>) -> Result<usize, FrameError> {
+    encode_as(out, record, RECORD_SCHEMA)
+}
+
+/// As [`encode_into`], of a record without its payload: what is given as such is what stands in its place.
+pub(crate) fn encode_withheld_into(out: &mut Vec<u8>, record: &Record<'_>) -> Result<usize, FrameError> {
+    encode_as(out, record, WITHHELD_SCHEMA)
+}
+
+fn encode_as(out: &mut Vec<u8>, record: &Record<'_>, schema: u8) -> Result<usize, FrameError> {
     if record.payload.len() > MAX_PAYLOAD_BYTES {
         return Err(FrameError::PayloadTooLarge(record.payload.len()));
     }
@@ -112,7 +123,7 @@ pub fn encode_into(out: &mut Vec<u8>, record: &Record<'_>) -> Result<usize, Fram
         }
     };
     put(&MAGIC);
-    put(&[FRAME_VERSION, RECORD_SCHEMA, 0, 0]);
+    put(&[FRAME_VERSION, schema, 0, 0]);
     put(&u32::try_from(record_bytes).map_err(|_| FrameError::TooLong(record_bytes))?.to_le_bytes());
     put(&[0; 4]);
     let (_, frame) = out.split_at_mut(start);
@@ -127,18 +138,29 @@ pub fn encode_into(out: &mut Vec<u8>, record: &Record<'_>) -> Result<usize, Fram
     Ok(HEADER_BYTES + record_bytes)
 }
 
-/// The record's bytes of the frame at the start of `bytes`, checked, and the frame's length.
-pub(crate) fn decode(bytes: &[u8]) -> Result<(&[u8], usize), FrameError> {
+/// What is in a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Decoded<'a> {
+    /// The record's bytes.
+    pub(crate) record: &'a [u8],
+    /// Whether its payload was left out.
+    pub(crate) is_withheld: bool,
+    /// The frame's length.
+    pub(crate) length: usize,
+}
+
+/// The frame at the start of `bytes`, checked.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded<'_>, FrameError> {
     decode_with(bytes, true)
 }
 
 /// As [`decode`], without comparing the checksum: for a frame inside of what was compared as a whole a moment ago.
-pub(crate) fn decode_verified(bytes: &[u8]) -> Result<(&[u8], usize), FrameError> {
+pub(crate) fn decode_verified(bytes: &[u8]) -> Result<Decoded<'_>, FrameError> {
     decode_with(bytes, false)
 }
 
 #[inline]
-fn decode_with(bytes: &[u8], compare: bool) -> Result<(&[u8], usize), FrameError> {
+fn decode_with(bytes: &[u8], compare: bool) -> Result<Decoded<'_>, FrameError> {
     let truncated = |need| FrameError::Truncated { have: bytes.len(), need };
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Err(truncated(HEADER_BYTES));
@@ -161,7 +183,7 @@ fn decode_with(bytes: &[u8], compare: bool) -> Result<(&[u8], usize), FrameError
         }
     }
     // Only now do the fields mean anything: a newer version is told from damage by its checksum.
-    if version != FRAME_VERSION || schema != RECORD_SCHEMA {
+    if version != FRAME_VERSION || !matches!(schema, RECORD_SCHEMA | WITHHELD_SCHEMA) {
         return Err(FrameError::UnknownVersion { version, schema });
     }
     if algorithm != 0 || [s0, s1] != [0, 0] {
@@ -170,7 +192,7 @@ fn decode_with(bytes: &[u8], compare: bool) -> Result<(&[u8], usize), FrameError
     if flags != 0 || [z0, z1] != [0, 0] {
         return Err(FrameError::BadField("reserved bytes"));
     }
-    Ok((record, need))
+    Ok(Decoded { record, is_withheld: schema == WITHHELD_SCHEMA, length: need })
 }
 
 fn checksum(header: &[u8; HEADER_BYTES], body: &[u8]) -> u32 {

@@ -30,6 +30,7 @@ pub(crate) mod frames;
 pub(crate) mod hash_many;
 pub mod head;
 pub mod id;
+pub mod interest;
 pub mod key;
 pub mod key_file;
 pub mod limits;

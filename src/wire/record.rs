@@ -124,11 +124,26 @@ impl Record<'_> {
 pub struct RecordView<'a> {
     archived: &'a ArchivedRecordV1<'a>,
     event_type: EventType,
+    withheld: Option<Withheld<'a>>,
+}
+
+/// Length of what stands in the place of a payload that was left out.
+pub(crate) const WITHHELD_BYTES: usize = 36;
+
+/// What stands in the place of a payload that was left out: enough for the event's id.
+#[derive(Clone, Copy)]
+pub(crate) struct Withheld<'a> {
+    pub(crate) payload_bytes: u32,
+    pub(crate) payload_hash: &'a [u8; 32],
 }
 
 impl<'a> RecordView<'a> {
-    pub(crate) const fn new(archived: &'a ArchivedRecordV1<'a>, event_type: EventType) -> Self {
-        Self { archived, event_type }
+    pub(crate) const fn new(
+        archived: &'a ArchivedRecordV1<'a>,
+        event_type: EventType,
+        withheld: Option<Withheld<'a>>,
+    ) -> Self {
+        Self { archived, event_type, withheld }
     }
 
     /// The subject whose log the event belongs to.
@@ -178,16 +193,63 @@ impl<'a> RecordView<'a> {
         self.archived.deps.iter().map(|dep| Dot::new(XaeroID::from(dep.author), dep.seq.to_native()))
     }
 
-    /// The payload.
+    /// The payload; empty where it [was left out](Self::is_withheld).
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
-        &self.archived.payload
+        if self.withheld.is_some() { &[] } else { &self.archived.payload }
+    }
+
+    /// Whether the payload was left out, because this replica keeps a part of its subject only and the event is not of
+    /// it. Its length and its hash are there, so that the event proves, and counts as a cause, like any other.
+    #[must_use]
+    pub const fn is_withheld(&self) -> bool {
+        self.withheld.is_some()
+    }
+
+    /// Length of the payload, whether it is here or not.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        match self.withheld {
+            Some(withheld) => usize::try_from(withheld.payload_bytes).unwrap_or(usize::MAX),
+            None => self.archived.payload.len(),
+        }
+    }
+
+    /// BLAKE3 of the payload, whether it is here or not.
+    #[must_use]
+    pub fn payload_hash(&self) -> [u8; 32] {
+        match self.withheld {
+            Some(withheld) => *withheld.payload_hash,
+            None => *blake3::hash(&self.archived.payload).as_bytes(),
+        }
     }
 
     /// The event id: see the [module](self). Hashes the payload.
     #[must_use]
     pub fn id(&self) -> EventId {
-        self.fields(blake3::hash(self.payload()).as_bytes()).id(self.deps())
+        self.fields(&self.payload_hash()).id(self.deps())
+    }
+
+    /// The frame of this event without its payload; `None` where an event of its type never goes without.
+    pub(crate) fn withheld_frame(&self) -> Option<Vec<u8>> {
+        if matches!(self.event_type, EventType::SystemEvent(_)) {
+            return None;
+        }
+        let place: SmallVec<[u8; WITHHELD_BYTES]> =
+            self.fields(&[0; 32]).payload_bytes.to_le_bytes().into_iter().chain(self.payload_hash()).collect();
+        let deps: SmallVec<[Dot; 4]> = self.deps().collect();
+        let record = Record {
+            subject: self.subject(),
+            dot: self.dot(),
+            clock: self.clock(),
+            latest_ts: self.latest_ts(),
+            deps: &deps,
+            event_type: self.event_type,
+            payload: &place,
+        };
+        let mut frame = Vec::new();
+        // A record that was read is within all limits.
+        crate::wire::frame::encode_withheld_into(&mut frame, &record).ok().map(|_| frame)
     }
 
     /// What the id is taken over, without the dependencies.
@@ -198,7 +260,7 @@ impl<'a> RecordView<'a> {
             clock: self.clock(),
             latest_ts: self.latest_ts(),
             event_type: self.event_type,
-            payload_bytes: u32::try_from(self.payload().len()).unwrap_or(u32::MAX),
+            payload_bytes: u32::try_from(self.payload_bytes()).unwrap_or(u32::MAX),
             payload_hash,
         }
     }
@@ -210,7 +272,8 @@ impl std::fmt::Debug for RecordView<'_> {
             .field("dot", &self.dot())
             .field("clock", &self.clock())
             .field("event_type", &self.event_type)
-            .field("payload_bytes", &self.payload().len())
+            .field("payload_bytes", &self.payload_bytes())
+            .field("is_withheld", &self.is_withheld())
             .finish_non_exhaustive()
     }
 }
@@ -221,7 +284,7 @@ pub(crate) fn ids_of(records: &[RecordView<'_>]) -> Vec<EventId> {
     let hashes = HashMany::plain().all(&payloads);
     let mut preimages = Preimages::default();
     for (record, hash) in records.iter().zip(&hashes) {
-        preimages.push_view(record, hash);
+        preimages.push_view(record, record.withheld.map_or(hash, |withheld| withheld.payload_hash));
     }
     preimages.take_ids().collect()
 }

@@ -3,7 +3,7 @@
 //! The committer is asked, since it alone sees the log, what waits, the cuts and what was refused at one moment. Refusals leave
 //! no trace on disk (whoever is refused may send again, for ever), so that only the newest of them are remembered, in memory.
 
-use std::{collections::VecDeque, fmt};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use super::{
     ingest::{Arrival, IngestRefusal, MAX_CLOCK_AHEAD_MS},
@@ -19,6 +19,7 @@ use crate::{
     wire::{
         archive,
         id::{Dot, EventId, SubjectId},
+        interest::ReplicaFilter,
     },
 };
 
@@ -41,6 +42,27 @@ pub enum Explanation {
         signed: bool,
         /// Another event under its number was refused lately, for this reason.
         refused: Option<IngestRefusal>,
+    },
+    /// It is in the log, and counts, but its payload is not here: a part of the subject is kept on this node, and the
+    /// event is not of it.
+    Withheld {
+        /// The event.
+        dot: Dot,
+        /// The identifier of the event that is here.
+        id: EventId,
+        /// Its place in the subject's log on this node.
+        ordinal: u64,
+        /// Whether a head that its author signed covers it.
+        signed: bool,
+        /// What is kept here.
+        filter: Arc<ReplicaFilter>,
+    },
+    /// It is not looked for: a part of the subject is kept on this node, and its author is not of it.
+    LeftOut {
+        /// The event.
+        dot: Dot,
+        /// What is kept here.
+        filter: Arc<ReplicaFilter>,
     },
     /// It is on disk, and enters the log when this cause has.
     Waiting {
@@ -99,6 +121,17 @@ impl fmt::Display for Explanation {
                     None => Ok(()),
                 }
             }
+            Self::Withheld { dot, id, ordinal, signed, filter } => {
+                let signed = if *signed { "signed by its author" } else { "not covered by a signature of its author" };
+                write!(
+                    f,
+                    "event {dot} is in the log at place {ordinal}, as {id}, {signed}, but without its payload: this replica is partial, and keeps {filter}"
+                )
+            }
+            Self::LeftOut { dot, filter } => write!(
+                f,
+                "event {dot} is not kept here, since this replica is partial: it keeps {filter}, and counts causes outside of that as satisfied"
+            ),
             Self::Waiting { dot, missing } => {
                 write!(f, "event {dot} waits on disk for event {missing}, which it follows and which is not here yet")
             }
@@ -166,6 +199,12 @@ impl LogWriter {
         };
         let Some(subject) = self.subjects.get(&id) else { return Ok(unknown) };
         let head = &subject.head;
+        let unknown = match (unknown, &head.partial) {
+            (Explanation::Unknown { dot }, Some(filter)) if head.leaves_out(dot.author) => {
+                Explanation::LeftOut { dot, filter: Arc::clone(filter) }
+            }
+            (unknown, _) => unknown,
+        };
         let cut = head.cuts.fork(dot.author).filter(|last| dot.seq > *last);
         if let Some(last_valid) = cut {
             let again = self.republished(txn, head.number, dot.author)?.find(dot.seq);
@@ -174,12 +213,16 @@ impl LogWriter {
         if dot.seq > 0 && head.has(dot) {
             let (slot, author) = head.author(dot.author);
             let found = LogReader::new(txn).by_seq((head.number, id), slot, &author, dot.seq)?;
-            let found = found.map(|stored| (stored.links.ordinal, stored.id()));
-            let Some((ordinal, event)) = found else { return Ok(unknown) };
+            let found = found.map(|stored| (stored.links.ordinal, stored.id(), stored.record.is_withheld()));
+            let Some((ordinal, event, is_withheld)) = found else { return Ok(unknown) };
+            let partial = head.partial.clone().filter(|_| is_withheld);
             if let Some(last_valid) = head.cuts.last_valid(dot.author).filter(|last| dot.seq > *last) {
                 return Ok(Explanation::Revoked { dot, last_valid });
             }
             let signed = self.known_head(txn, id, dot.author)?.signed_length() >= dot.seq;
+            if let Some(filter) = partial {
+                return Ok(Explanation::Withheld { dot, id: event, ordinal, signed, filter });
+            }
             return Ok(Explanation::Accepted { dot, id: event, ordinal, signed, refused });
         }
         let row = txn.get(Table::Pending, &keys::pending(head.number, dot))?;

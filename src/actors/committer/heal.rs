@@ -78,7 +78,8 @@ struct Old {
     event_type: EventType,
     latest_ts: u64,
     deps: Vec<Dot>,
-    payload: Vec<u8>,
+    /// `None` where it is not kept here.
+    payload: Option<Vec<u8>>,
 }
 
 /// What became of the logs past their cuts.
@@ -210,7 +211,7 @@ impl LogWriter {
                 event_type: record.event_type(),
                 latest_ts: record.latest_ts(),
                 deps: record.deps().collect(),
-                payload: record.payload().to_vec(),
+                payload: (!record.is_withheld()).then(|| record.payload().to_vec()),
             });
         }
         Ok(events)
@@ -228,17 +229,11 @@ impl LogWriter {
         now_ms: u64,
     ) -> Result<Option<Dot>, StorageError> {
         let Some(subject) = self.subjects.get(&id).filter(|_| !event.event_type.is_reserved()) else { return Ok(None) };
+        let Some(payload) = &event.payload else { return Ok(None) };
         let dot = Dot::new(author, subject.head.author(author).1.seq.saturating_add(1));
         let clock = subject.head.clock.next(now_ms);
-        let record = Record {
-            subject: id,
-            dot,
-            clock,
-            latest_ts: event.latest_ts,
-            deps,
-            event_type: event.event_type,
-            payload: &event.payload,
-        };
+        let record =
+            Record { subject: id, dot, clock, latest_ts: event.latest_ts, deps, event_type: event.event_type, payload };
         let mut bytes = Vec::new();
         let refused = |error: frame::FrameError| StorageError::Engine {
             action: "publishing an event again",

@@ -30,8 +30,9 @@ use crate::{
         archive,
         clock::Clock,
         control::Control,
+        event::EventType,
         frame::FrameError,
-        id::{Dot, EventId, SubjectId},
+        id::{Dot, EventId, SubjectId, XaeroID},
         record::RecordView,
     },
 };
@@ -62,6 +63,8 @@ pub enum IngestOutcome {
         /// When, in milliseconds since the Unix epoch.
         until_ms: u64,
     },
+    /// Only a part of the subject is kept here, and its author is not of it.
+    LeftOut(Dot),
     /// Its author has signed two histories, and it is past the point where these part: it counts for nothing, and was not
     /// stored.
     Retracted(Dot),
@@ -76,6 +79,14 @@ pub enum IngestRefusal {
     /// The bytes are not a valid frame.
     #[error("the event cannot be read: {0}")]
     Frame(#[from] FrameError),
+    /// It came without its payload, which is wanted here.
+    #[error(
+        "event {dot} came without its payload, from a replica that keeps a part of the subject only: get it from one that has all"
+    )]
+    Withheld {
+        /// The event.
+        dot: Dot,
+    },
     /// It belongs elsewhere.
     #[error("the event is of subject {found}, not of {expected}: send it to the subject that it was made for")]
     OtherSubject {
@@ -173,6 +184,16 @@ impl Arrival {
     }
 }
 
+/// What of an event is kept, where a part of its subject is.
+enum Part {
+    /// All.
+    Whole,
+    /// All but its payload.
+    Header,
+    /// Nothing.
+    Nothing,
+}
+
 /// Whether an event may be in a log.
 enum Judgement {
     /// It may; with its control record, if it has one.
@@ -224,6 +245,16 @@ impl LogWriter {
         let arrival = Arrival::of(&record, subject.rights.is_some());
         let record_id = known_id.unwrap_or_else(|| record.id());
         let dot = arrival.dot;
+        let short;
+        let frame = match self.part_of(log.id, &record) {
+            Part::Whole if record.is_withheld() => return refused(IngestRefusal::Withheld { dot }),
+            Part::Header if !record.is_withheld() => {
+                short = record.withheld_frame();
+                short.as_deref().unwrap_or(frame)
+            }
+            Part::Whole | Part::Header => frame,
+            Part::Nothing => return Ok(IngestOutcome::LeftOut(dot)),
+        };
         let is_retracted = subject.head.cuts.parts(dot);
         if subject.head.has(dot) {
             let here = match self.find(txn, log.id, dot) {
@@ -411,6 +442,37 @@ impl LogWriter {
         let Arrival { clock, deps, .. } = &arrival;
         self.append_frame(txn, id, Frame { dot, clock: *clock, deps, bytes, event, is_verified })?;
         Ok(true)
+    }
+
+    /// What of an event is kept here.
+    fn part_of(&self, id: SubjectId, record: &RecordView<'_>) -> Part {
+        let Some(subject) = self.subjects.get(&id) else { return Part::Whole };
+        let Some(filter) = &subject.head.partial else { return Part::Whole };
+        let author = record.author();
+        if self.is_local(author) || filter.takes(record) && filter.takes_author(author) {
+            return Part::Whole;
+        }
+        if filter.takes_author(author) {
+            return Part::Header;
+        }
+        // In an owned subject, what says who may write is kept, and with it the logs of those who may say it.
+        let is_kept = subject.rights.as_ref().is_some_and(|rights| {
+            let first = (record.event_type(), record.payload());
+            rights.charter.is_owner(author)
+                || (record.seq() == 1 && rights.charter.may_begin_owner(author, first.0, first.1))
+                || subject.waiting.authors().contains(&author)
+        });
+        match (is_kept, record.event_type()) {
+            (false, _) => Part::Nothing,
+            (true, EventType::SystemEvent(_)) => Part::Whole,
+            (true, _) => Part::Header,
+        }
+    }
+
+    /// Whether the author writes, or wrote, on this node.
+    fn is_local(&self, author: XaeroID) -> bool {
+        let keyring = self.keyring.as_ref();
+        keyring.is_some_and(|keyring| keyring.contains(author) || keyring.writing_for(author).is_some())
     }
 
     /// Whether an event all of whose causes are here may be in the log.

@@ -21,7 +21,7 @@ use crate::{
             shares::Share,
         },
     },
-    wire::{id::SubjectId, ticket::SubjectKind},
+    wire::{id::SubjectId, interest::ReplicaFilter, ticket::SubjectKind},
 };
 
 impl LogWriter {
@@ -132,6 +132,7 @@ impl LogWriter {
                 (Head::new(number), Waiting::default())
             }
         };
+        head.partial = partial(txn, id)?;
         let rights = Rights::load(txn, id, number, || self.is_owned(txn, id), &mut head.cuts)?;
         let subject = Subject { head, waiting, rights, dirty: false, recorded: number.is_some(), touched: false };
         self.subjects.insert(id, subject);
@@ -158,6 +159,12 @@ impl LogWriter {
             log.publish_cuts(&subject.head.cuts);
         }
     }
+}
+
+/// What part of a subject is kept here; `None` where it is all.
+fn partial(txn: &impl Reads, id: SubjectId) -> Result<Option<Arc<ReplicaFilter>>, StorageError> {
+    let share = txn.get(Table::Shares, id.as_bytes())?.and_then(|row| Share::decode(id.as_bytes(), row));
+    Ok(share.map(|share| share.filter).filter(|filter| !filter.is_all()).map(Arc::new))
 }
 
 /// The row of the checkpoint.

@@ -265,8 +265,12 @@ impl LogWriter {
 
     /// A subject gets this row in the table of those that are shared.
     pub(super) fn note_share(&mut self, id: SubjectId, row: &[u8]) {
-        if Share::decode(id.as_bytes(), row).is_some_and(|share| share.kind == SubjectKind::Owned) {
+        let Some(share) = Share::decode(id.as_bytes(), row) else { return };
+        if share.kind == SubjectKind::Owned {
             self.own(id);
+        }
+        if let Some(subject) = self.subjects.get_mut(&id) {
+            subject.head.partial = Some(share.filter).filter(|filter| !filter.is_all()).map(Arc::new);
         }
     }
 

@@ -76,6 +76,7 @@ async fn talk(
     let peer = PeerInfo {
         endpoint,
         writer: hello.writer(),
+        features: hello.versions().features,
         role,
         addr: endpoint::remote_addr(connection),
         post_quantum: endpoint::post_quantum(connection),

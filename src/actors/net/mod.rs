@@ -38,7 +38,7 @@ mod tests;
 pub use config::{NetworkConfig, Swarming};
 pub use error::NetError;
 pub(crate) use error::ReadMessageError;
-pub(crate) use framed::{Came, write_events, write_message};
+pub(crate) use framed::{Came, MessageReader, write_events, write_message};
 pub(crate) use gossip::{Heard, SwarmLink};
 pub(crate) use handle::NetHandle;
 pub use handle::PeerStatus;

@@ -26,6 +26,8 @@ pub(crate) struct PeerInfo {
     pub(crate) endpoint: EndpointId,
     /// The peer's writer.
     pub(crate) writer: XaeroID,
+    /// What the peer can do beyond the protocol's first version: bits of [`Versions`](crate::wire::sync::Versions).
+    pub(crate) features: u32,
     /// Which side of the connection this node is.
     pub(crate) role: Role,
     /// Where the peer is, if it is reached directly.

@@ -3,6 +3,8 @@
 //! Heads live in the committer's memory. Writing one with every commit would cost a put for each subject touched, so
 //! they are written at checkpoints only, and the log after the checkpoint is replayed at start.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use super::{
@@ -15,6 +17,7 @@ use crate::{
     wire::{
         clock::Clock,
         id::{Dot, XaeroID},
+        interest::ReplicaFilter,
         mmr::{Hash, Peaks},
     },
 };
@@ -83,6 +86,8 @@ pub(crate) struct Head {
     pub(crate) frontier: Frontier,
     /// Where authors' logs end. They have rows of their own.
     pub(crate) cuts: Cuts,
+    /// What part of the subject is kept here; `None` where it is all.
+    pub(crate) partial: Option<Arc<ReplicaFilter>>,
     /// In the order of their first event here: an author's place in it is its slot.
     authors: Vec<AuthorHead>,
     /// By slot.
@@ -108,6 +113,7 @@ impl Head {
             clock: Clock::ZERO,
             frontier: Frontier::default(),
             cuts: Cuts::default(),
+            partial: None,
             authors: Vec::new(),
             trees: Vec::new(),
             slots: HashMap::new(),
@@ -129,9 +135,16 @@ impl Head {
     }
 
     /// What is missing of an event that another depends on: it, or where it counts no more, the last of its author's that
-    /// does. So the contexts of folds are made of what is there, on every node.
+    /// does. So the contexts of folds are made of what is there, on every node. Of an author who is not kept here nothing is
+    /// missing.
     pub(crate) fn missing(&self, dep: Dot) -> Option<Dot> {
-        self.cuts.clamp(dep).filter(|dep| !self.has(*dep))
+        self.cuts.clamp(dep).filter(|dep| !self.has(*dep) && !self.leaves_out(dep.author))
+    }
+
+    /// Whether nothing of this author is kept here: it is not asked for, and nothing else has made it be kept.
+    pub(crate) fn leaves_out(&self, author: XaeroID) -> bool {
+        let is_asked_for = self.partial.as_ref().is_none_or(|filter| filter.takes_author(author));
+        !is_asked_for && self.author(author).1.seq == 0
     }
 
     /// Whether the event is in the log.

@@ -5,7 +5,7 @@
 //!
 //! | bytes | field |
 //! |---|---|
-//! | 1 | version, 1 |
+//! | 1 | version: 1, or 2 where a filter is in it |
 //! | 32 | subject id, the key once more: no row passes for another's |
 //! | 1 | kind: 1 open, 2 owned |
 //! | 2 | length of the name, n |
@@ -14,6 +14,7 @@
 //! | 32 each | secrets, the current one first |
 //! | 1 | number of peers |
 //! | | each peer, as in [`endpoint`](crate::wire::endpoint) |
+//! | | in version 2: what part of the subject is kept here, as in [`interest`](crate::wire::interest), with no own writers |
 //! | 4 | CRC32C of all bytes before it |
 
 use zeroize::Zeroizing;
@@ -27,6 +28,7 @@ use crate::wire::{
     bytes::Reader,
     endpoint::{MAX_PEER_BYTES, PeerAddr},
     id::SubjectId,
+    interest::{Interest, MAX_INTEREST_BYTES, ReplicaFilter},
     name,
     ticket::{SubjectKind, SubjectSecret},
 };
@@ -39,6 +41,8 @@ pub(crate) const MAX_SECRETS: usize = 16;
 pub(crate) const MAX_PEERS: usize = 16;
 
 const VERSION: u8 = 1;
+/// Of rows that say that only a part of the subject is kept.
+const PARTIAL_VERSION: u8 = 2;
 
 /// One subject that is shared, or is to have a local name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,15 +55,18 @@ pub(crate) struct Share {
     pub(crate) secrets: Vec<SubjectSecret>,
     /// Where peers were seen, the best first. Never this node itself.
     pub(crate) peers: Vec<PeerAddr>,
+    /// What part of it is kept here. It is set before the first event from elsewhere comes, and never changed.
+    pub(crate) filter: ReplicaFilter,
 }
 
 impl Share {
     /// The row. Wiped when dropped.
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         // The full capacity at once: a vector that grows leaves copies of the secrets behind.
-        let room = 64 + self.name.len() + 32 * self.secrets.len() + MAX_PEER_BYTES * self.peers.len();
+        let filter = if self.filter.is_all() { 0 } else { MAX_INTEREST_BYTES };
+        let room = 64 + filter + self.name.len() + 32 * self.secrets.len() + MAX_PEER_BYTES * self.peers.len();
         let mut row = Zeroizing::new(Vec::with_capacity(room));
-        row.push(VERSION);
+        row.push(if self.filter.is_all() { VERSION } else { PARTIAL_VERSION });
         row.extend_from_slice(self.subject.as_bytes());
         row.push(self.kind.code());
         // Names are checked, and the lists kept short, before they get here.
@@ -69,13 +76,19 @@ impl Share {
         self.secrets.iter().for_each(|secret| row.extend_from_slice(secret.as_bytes()));
         row.push(u8::try_from(self.peers.len()).unwrap_or(u8::MAX));
         self.peers.iter().for_each(|peer| peer.encode_into(&mut row));
+        if !self.filter.is_all() {
+            let interest = Interest { filter: self.filter.clone(), own: Vec::new() };
+            let mut bytes = Vec::new();
+            interest.encode_into(&mut bytes);
+            row.extend_from_slice(&bytes);
+        }
         Zeroizing::new(checked(&row))
     }
 
     /// The share from its row; `None` where the row is damaged, or is not of this key.
     pub(crate) fn decode(key: &[u8], row: &[u8]) -> Option<Self> {
         let mut reader = Reader::new("a share", unchecked(row)?);
-        let [VERSION] = reader.array().ok()? else { return None };
+        let [version @ (VERSION | PARTIAL_VERSION)] = reader.array().ok()? else { return None };
         let subject = SubjectId::from(reader.array::<32>().ok()?);
         let [kind] = reader.array().ok()?;
         let kind = SubjectKind::from_code(kind)?;
@@ -92,13 +105,17 @@ impl Share {
             return None;
         }
         let peers = (0..count).map(|_| PeerAddr::decode(&mut reader)).collect::<Option<Vec<_>>>()?;
+        let filter = match version {
+            VERSION => ReplicaFilter::all(),
+            _ => Interest::read(&mut reader).ok()?.filter,
+        };
         reader.finish().ok()?;
         let is_named = match kind {
             SubjectKind::Open => name::open_subject_id(&name) == subject,
             SubjectKind::Owned => true,
         };
         let is_right = is_named && name::check(&name).is_ok() && key == subject.as_bytes();
-        is_right.then_some(Self { subject, kind, name, secrets, peers })
+        is_right.then_some(Self { subject, kind, name, secrets, peers, filter })
     }
 }
 
@@ -130,13 +147,19 @@ mod tests {
         let mut peer = PeerAddr::new(EndpointId::from([3; 32]));
         peer.addrs.push("192.0.2.1:4433".parse().unwrap());
         let secrets = vec![SubjectSecret::from([1; 32]), SubjectSecret::from([2; 32])];
-        Share { subject, kind, name: "tags".to_owned(), secrets, peers: vec![peer] }
+        let filter = ReplicaFilter::all();
+        Share { subject, kind, name: "tags".to_owned(), secrets, peers: vec![peer], filter }
     }
 
     #[test]
     fn a_share_survives_its_row_and_a_damaged_or_misplaced_row_does_not_pass() {
-        for kind in [SubjectKind::Open, SubjectKind::Owned] {
-            let share = share(kind);
+        let partial = ReplicaFilter::all().author(crate::wire::id::XaeroID::from([8; 32]));
+        for (kind, filter) in [
+            (SubjectKind::Open, ReplicaFilter::all()),
+            (SubjectKind::Owned, ReplicaFilter::all()),
+            (SubjectKind::Owned, partial),
+        ] {
+            let share = Share { filter, ..share(kind) };
             let (key, row) = (share.subject, share.encode());
             assert_eq!(Share::decode(key.as_bytes(), &row), Some(share));
             assert_eq!(Share::decode(&[9; 32], &row), None);

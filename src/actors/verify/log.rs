@@ -7,6 +7,8 @@
 //! What follows a loss is not reported event by event: where entries could not be read, the next event of each subject
 //! says where its log goes on, and the gap is one finding.
 
+use std::sync::Arc;
+
 use super::{
     compare,
     report::{Finding, Findings, remedy},
@@ -23,6 +25,7 @@ use crate::{
             keys::{self, SubjectNumber},
             lmdb::{Reads, Table},
             reader::LogReader,
+            shares::Share,
         },
     },
     crdt::rights::ControlEvent,
@@ -244,6 +247,9 @@ impl LogWalk {
         if let Some(kept) = stored.id.filter(|kept| *kept != id) {
             findings.add(finding(&state.name, format!("the event's id is {id}, and the log says {kept}")));
         }
+        if record.is_withheld() && state.head.partial.is_none() {
+            findings.add(finding(&state.name, "its payload is not here, and all of the subject should be".to_owned()));
+        }
         let (slot, known) = state.head.author(dot.author);
         let expected = state.head.links(&known);
         let is_next = Links { unverified: expected.unverified, ..links } == expected && dot.seq == known.seq + 1;
@@ -264,7 +270,8 @@ impl LogWalk {
         state.tree(slot).lost = lost;
         let causes_known = !state.is_broken && !state.is_blurred;
         for dep in record.deps().filter(|_| causes_known) {
-            if !state.head.has(dep) && !is_retracted(view, state, dep) {
+            let is_here = state.head.has(dep) || state.head.leaves_out(dep.author);
+            if !is_here && !is_retracted(view, state, dep) {
                 findings.add(finding(&state.name, format!("it depends on {dep}, which is not in the log before it")));
             }
         }
@@ -387,12 +394,16 @@ impl LogWalk {
             findings.add(finding.row("subject_numbers", id.as_bytes()));
         }
         let row = number.and_then(|number| view.get(Table::Heads, &number.key()).ok().flatten());
+        let mut head = Head::new(number.unwrap_or(SubjectNumber(u32::MAX)));
+        let share = view.get(Table::Shares, id.as_bytes()).ok().flatten();
+        let share = share.and_then(|row| Share::decode(id.as_bytes(), row));
+        head.partial = share.map(|share| share.filter).filter(|filter| !filter.is_all()).map(Arc::new);
         let decoded = number.zip(row).and_then(|(number, row)| Head::decode(number, row));
         self.subjects.add(SubjectState {
             id,
             name,
             number,
-            head: Head::new(number.unwrap_or(SubjectNumber(u32::MAX))),
+            head,
             row: decoded.map(Box::new),
             compared: None,
             trees: Vec::new(),

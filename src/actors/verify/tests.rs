@@ -166,6 +166,7 @@ fn scene(dir: &Path) {
         name: "tags".to_owned(),
         secrets: vec![SubjectSecret::from([4; 32])],
         peers: vec![PeerAddr::new(EndpointId::from([5; 32]))],
+        filter: crate::ReplicaFilter::all(),
     };
     txn.put(Table::Shares, share.subject.as_bytes(), &share.encode()).unwrap();
     store.commit(txn).unwrap();

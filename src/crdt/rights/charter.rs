@@ -137,6 +137,30 @@ impl Charter {
         self.joins.get(&author).copied()
     }
 
+    /// Whether the author's log is that of the creator, or of somebody who joined as an owner.
+    #[must_use]
+    pub fn is_owner(&self, author: XaeroID) -> bool {
+        let joined_by = self.joins.get(&author).and_then(|grant| self.grants.get(grant));
+        self.creator == Some(author) || joined_by.is_some_and(|grant| grant.role == Role::Owner)
+    }
+
+    /// Whether this first event of an author begins, or may come to begin, the log of [an owner](Self::is_owner): where the
+    /// grant that it names is not here, nobody can tell yet.
+    #[must_use]
+    pub fn may_begin_owner(&self, author: XaeroID, event_type: EventType, payload: &[u8]) -> bool {
+        let EventType::SystemEvent(code) = event_type else { return false };
+        match Control::decode(code, payload) {
+            Ok(Control::Genesis(genesis)) => genesis.creator == author,
+            Ok(Control::Join(join)) => self.grants.get(&join.grant).is_none_or(|grant| grant.role == Role::Owner),
+            _ => false,
+        }
+    }
+
+    /// The authors whose logs are those of [owners](Self::is_owner).
+    pub fn owners(&self) -> impl Iterator<Item = XaeroID> + '_ {
+        self.creator.into_iter().chain(self.joins.keys().copied().filter(|author| self.is_owner(*author)))
+    }
+
     /// What an author who may grant and revoke by the structure names as the authority: nothing as the creator, the grant
     /// of its own join as an owner. `None` for everybody else.
     #[must_use]

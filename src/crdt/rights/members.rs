@@ -65,6 +65,8 @@ pub struct Members {
     cuts: BTreeMap<XaeroID, u64>,
     /// Those who have joined.
     joined: HashSet<XaeroID>,
+    /// The authors whose logs are those of owners, whatever became of them: see [`Charter::is_owner`].
+    owners: HashSet<XaeroID>,
 }
 
 impl Members {
@@ -81,7 +83,13 @@ impl Members {
         look.revocations_of_the_creator(&events);
         look.grants_and_joins(&events);
         look.revocations_of_owners(&events);
-        look.finish()
+        Self { owners: charter.owners().collect(), ..look.finish() }
+    }
+
+    /// Whether the author's log is that of the creator, or of somebody who joined as an owner, revoked or not.
+    #[must_use]
+    pub fn is_owner(&self, author: XaeroID) -> bool {
+        self.owners.contains(&author)
     }
 
     /// The members, by key.
@@ -245,7 +253,7 @@ impl<'a> Look<'a> {
             };
             members.insert(id, member);
         }
-        Members { members, cuts, joined: self.joined.into_keys().collect() }
+        Members { members, cuts, joined: self.joined.into_keys().collect(), owners: HashSet::new() }
     }
 }
 

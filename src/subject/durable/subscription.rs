@@ -24,7 +24,7 @@ use crate::{
         bell::Bell,
         engine::Engine,
         error::Error,
-        follower::{LogSource, fill_proofs, is_control},
+        follower::{LogSource, fill_proofs, is_passed_over},
         handle::Subject,
         pipeline::{MemoryContexts, Pipeline},
         prover::Prover,
@@ -257,7 +257,7 @@ impl DurableSubscription {
         let cuts = self.source.log.cuts();
         for (ordinal, event) in (self.next..).zip(events) {
             let dot = event.evt.dot();
-            if dot.is_some_and(|dot| cuts.retracts(dot)) || is_control(event.evt.event_type) {
+            if dot.is_some_and(|dot| cuts.retracts(dot)) || is_passed_over(&event.evt) {
                 continue;
             }
             let mut sink = |event| passed.push_back((ordinal, event));

@@ -17,12 +17,14 @@ pub(super) struct SourceContexts {
     memory: MemoryContexts,
     /// The causal index of each source that reads a log and comes to a fold.
     logs: Vec<Option<CausalIndex>>,
+    /// Whether a log has a part of its subject only.
+    is_partial: bool,
 }
 
 impl SourceContexts {
     pub(super) fn new(subjects: Vec<SubjectId>) -> Self {
         let logs = subjects.iter().map(|_| None).collect();
-        Self { memory: MemoryContexts::new(subjects), logs }
+        Self { memory: MemoryContexts::new(subjects), logs, is_partial: false }
     }
 
     /// From now on the source reads its log from the beginning, and `indexed` says whether a fold asks for its contexts.
@@ -30,6 +32,11 @@ impl SourceContexts {
         if let Some(log) = self.logs.get_mut(source) {
             *log = indexed.then(CausalIndex::new);
         }
+    }
+
+    /// A source has a part of its subject only.
+    pub(super) const fn note_partial(&mut self) {
+        self.is_partial = true;
     }
 
     /// Notes an event of a source in memory.
@@ -66,6 +73,10 @@ impl Contexts for SourceContexts {
 
     fn causal_delivery(&self) -> bool {
         self.memory.causal_delivery()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     fn scope(&self, source: usize) -> usize {

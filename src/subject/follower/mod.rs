@@ -35,7 +35,7 @@ use actix::Addr;
 
 pub use options::{Lag, Overflow, SubscribeOptions};
 pub(crate) use sink::{ClosureSink, Outbox, OutboxSink, Sink};
-pub(crate) use source::{LogSource, event_of, fill_proofs, is_control};
+pub(crate) use source::{LogSource, event_of, fill_proofs, is_passed_over};
 
 use self::{queue::MemoryQueue, source::Feed, step::Inner};
 use super::{core::Core, pipeline::PipelineSpec};

@@ -52,6 +52,12 @@ pub(super) enum Feed {
 }
 
 impl LogSource {
+    /// Whether a part of the subject is kept here only. Where that cannot be told, who reads the log learns why.
+    pub(crate) fn is_partial(&self) -> bool {
+        let filter = self.engine.upgrade().map(|engine| engine.replica_filter(self.log.id));
+        filter.is_some_and(|filter| filter.is_ok_and(|filter| filter.is_some()))
+    }
+
     /// The next events from ordinal `next` on: those before a damaged one, where there are any, and then the error.
     pub(crate) fn read(&self, next: u64) -> Result<Vec<XaeroEvent>, StorageError> {
         let Some(store) = self.store.upgrade() else { return Ok(Vec::new()) };
@@ -92,8 +98,13 @@ pub(crate) fn fill_proofs(prover: &mut Prover, events: &mut [XaeroEvent]) -> Res
 
 /// The event of a record, as the user's closures see it.
 pub(crate) fn event_of(record: &RecordView<'_>) -> XaeroEvent {
-    let stamp =
-        Stamp { subject: record.subject(), dot: record.dot(), clock: record.clock(), deps: record.deps().collect() };
+    let stamp = Stamp {
+        subject: record.subject(),
+        dot: record.dot(),
+        clock: record.clock(),
+        deps: record.deps().collect(),
+        is_withheld: record.is_withheld(),
+    };
     XaeroEvent {
         evt: Event::stamped(record.payload().to_vec(), record.event_type(), Some(Arc::new(stamp))),
         merkle_proof: None,
@@ -102,9 +113,10 @@ pub(crate) fn event_of(record: &RecordView<'_>) -> XaeroEvent {
     }
 }
 
-/// Whether an event of this type is about the rights in the subject, and none of the application's: pipelines leave it out.
-pub(crate) const fn is_control(event_type: EventType) -> bool {
-    matches!(event_type, EventType::SystemEvent(_))
+/// Whether pipelines leave the event out: it is about the rights in the subject, and none of the application's, or its
+/// payload is not here. Both tell what their authors had seen all the same.
+pub(crate) fn is_passed_over(event: &Event<Vec<u8>>) -> bool {
+    matches!(event.event_type, EventType::SystemEvent(_)) || event.stamp().is_some_and(|stamp| stamp.is_withheld)
 }
 
 /// The dot of an event from a log.

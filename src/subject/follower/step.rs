@@ -16,7 +16,7 @@ use super::{
     moment,
     options::Overflow,
     sink::panic_message,
-    source::{dot_of, fill_proofs, is_control},
+    source::{dot_of, fill_proofs, is_passed_over},
     tick,
 };
 use smallvec::SmallVec;
@@ -221,6 +221,9 @@ impl Follower {
             let Feed::Log { source: log, next, history, covered, cuts, .. } = feed else { continue };
             let folds = folds.get(source).copied().unwrap_or(false);
             inner.contexts.read_log(source, folds);
+            if log.is_partial() {
+                inner.contexts.note_partial();
+            }
             if folds {
                 *next = 0;
             }
@@ -382,7 +385,7 @@ impl Follower {
                         event.evt.deps().iter().filter_map(|dep| now_cut.clamp(*dep)).collect();
                     contexts.observe_log(source, dot, &deps);
                 }
-                let counts = dot.is_none_or(|dot| !now_cut.retracts(dot)) && !is_control(event.evt.event_type);
+                let counts = dot.is_none_or(|dot| !now_cut.retracts(dot)) && !is_passed_over(&event.evt);
                 if ordinal >= covered && counts {
                     pipeline.feed(source, Cow::Owned(event), dot, now, contexts, &mut emit);
                 }

@@ -261,7 +261,7 @@ impl Folding {
             return;
         };
         down.emit(Item::made(XaeroEvent {
-            evt: Event::new(bytes, self.reduce.event_type),
+            evt: Event::state(bytes, self.reduce.event_type, down.contexts().is_partial()),
             merkle_proof: None,
             author_id: None,
             latest_ts: self.latest_ts,

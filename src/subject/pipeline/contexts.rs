@@ -24,6 +24,11 @@ pub trait Contexts {
     /// subject, and not in lockstep, that does not hold.
     fn causal_delivery(&self) -> bool;
 
+    /// Whether a source has a part of its subject only, so that a state made of its events is not the subject's.
+    fn is_partial(&self) -> bool {
+        false
+    }
+
     /// The first of the sources that read the same subject as `source`. A fold takes events of sources with the same
     /// scope for events of one subject, in which a dot names one event.
     fn scope(&self, source: usize) -> usize {
@@ -88,7 +93,7 @@ impl Contexts for MemoryContexts {
 
     fn stamp(&self, source: usize, dot: Dot) -> Option<Arc<Stamp>> {
         let subject = *self.subjects.get(source)?;
-        Some(Arc::new(Stamp { subject, dot, clock: Clock::from_bits(dot.seq), deps: Vec::new() }))
+        Some(Arc::new(Stamp { subject, dot, clock: Clock::from_bits(dot.seq), deps: Vec::new(), is_withheld: false }))
     }
 }
 

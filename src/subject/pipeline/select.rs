@@ -33,6 +33,7 @@ mod tests {
     fn stamped(millis: u64) -> XaeroEvent {
         let mut event = XaeroEvent::new("x", 1).at(999);
         event.evt.set_stamp(Some(Arc::new(Stamp {
+            is_withheld: false,
             subject: SubjectId::from([0; 32]),
             dot: Dot::new(XaeroID::from([0; 32]), 1),
             clock: Clock::from_millis(millis),

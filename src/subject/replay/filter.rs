@@ -19,11 +19,13 @@ pub(super) struct Filter {
     pub(super) types: Vec<EventType>,
     /// The first and the last sequence number; the first above the last where there is none.
     pub(super) seqs: (u64, u64),
+    /// Whether events come as well whose payloads are not here.
+    pub(super) withheld: bool,
 }
 
 impl Filter {
     pub(super) const ALL: Self =
-        Self { window: ScanWindow::ALL, authors: Vec::new(), types: Vec::new(), seqs: (0, u64::MAX) };
+        Self { window: ScanWindow::ALL, authors: Vec::new(), types: Vec::new(), seqs: (0, u64::MAX), withheld: false };
 
     /// Sets the sequence numbers.
     pub(super) fn set_seqs(&mut self, range: &impl RangeBounds<u64>) {
@@ -44,6 +46,7 @@ impl Filter {
         // The cheap questions first: the author's is a comparison of 32 bytes.
         self.takes_clock(record.clock())
             && self.takes_seq(record.seq())
+            && (self.withheld || !record.is_withheld())
             && self.takes_type(record.event_type())
             && (self.authors.is_empty() || self.authors.contains(&record.author()))
     }

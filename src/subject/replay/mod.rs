@@ -93,7 +93,15 @@ impl Replay {
         self.filter.takes_event(event)
     }
 
-    /// Visits the events in their order, in place. Ends with the log as it is now, or when `visit` returns `false`.
+    /// Events whose payloads are not here come as well: of a replica that keeps a part of its subject only.
+    pub(crate) const fn with_withheld(mut self) -> Self {
+        self.filter.withheld = true;
+        self
+    }
+
+    /// Visits the events in their order, in place. Ends with the log as it is now, or when `visit` returns `false`. Of a
+    /// replica that keeps [a part of its subject](crate::ReplicaFilter) only, those whose payloads are not here are passed
+    /// over.
     ///
     /// `visit` runs inside a read transaction of some thousand events: one that waits for long keeps the data file from
     /// reusing its free pages. What takes long is done on [`events`](Self::events).

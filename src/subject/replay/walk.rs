@@ -37,7 +37,7 @@ pub(crate) struct Walk {
 impl Walk {
     /// Through the whole log from ordinal `from` on.
     pub(crate) fn all(subject: &Subject, from: u64) -> Result<Self, Error> {
-        let mut walk = Self::start(subject, Filter::ALL)?;
+        let mut walk = Self::start(subject, Filter { withheld: true, ..Filter::ALL })?;
         walk.next = from;
         Ok(walk)
     }

@@ -113,7 +113,7 @@ impl Projection for SyncActor {
 
     fn make(supervisor: &SubjectActor, incarnation: u64, died: WeakRecipient<ChildDied>) -> Option<Self> {
         let (core, engine) = (&supervisor.core, &supervisor.engine);
-        let source = Source { engine: Arc::downgrade(engine), log: Arc::clone(&supervisor.env.log) };
+        let source = Source::new(engine, Arc::clone(&supervisor.env.log));
         let net = engine.network.handle()?;
         Some(Self::new(core, source, net, Arc::clone(&supervisor.hub), incarnation, died))
     }

@@ -189,7 +189,9 @@ impl SyncActor {
     fn swarm(&mut self, peers: Vec<PeerAddr>) {
         self.leave_swarm();
         let Some(secret) = self.secrets.first() else { return };
-        if self.net.swarming() == Swarming::Never {
+        // A part of a subject has another root than the whole, so that all others would visit who announces it, for nothing.
+        let is_partial = self.source.open().and_then(|replica| replica.engine.replica_filter(replica.log.id));
+        if self.net.swarming() == Swarming::Never || is_partial.is_ok_and(|filter| filter.is_some()) {
             return;
         }
         let swarmer = Swarmer {
@@ -281,8 +283,13 @@ impl Handler<Arrived> for SyncActor {
         }
         let peer_info = peer.clone();
         let (id, told) = self.hub.join(peer.clone());
-        let driver =
-            Driver { source: self.source.clone(), core: Weak::clone(&self.core), hub: Arc::clone(&self.hub), id, told };
+        let driver = Driver {
+            source: self.source.for_session(),
+            core: Weak::clone(&self.core),
+            hub: Arc::clone(&self.hub),
+            id,
+            told,
+        };
         let actor = ctx.address().downgrade();
         let begun = std::time::Instant::now();
         let session = self.net.runtime().spawn(async move {

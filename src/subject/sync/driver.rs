@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     hub::{Hub, Told},
     intake::{Intake, IntakeError},
+    interests,
     lane::{Done, Job, Lane},
     outlet::Outlet,
     replica::{Look, Source},
@@ -26,12 +27,13 @@ use super::{
 };
 use crate::{
     actors::{
-        net::{Came, ReadMessageError, SubjectStream},
+        net::{Came, ReadMessageError, SubjectStream, write_message},
         sync::{EndReason, Input, Output, ReadOutcome, Session, StoreOutcome},
     },
     subject::core::Core,
     wire::{
         id::{Dot, XaeroID},
+        interest::MAX_OWN_WRITERS,
         sync::{Bye, ByeReason, Message, SyncError},
     },
 };
@@ -59,6 +61,9 @@ struct Links {
 /// How long a peer is still served that has just been revoked in an owned subject: so that it learns of it, and why nothing
 /// more comes. Many times what a round trip takes.
 const REVOKED_GRACE: Duration = Duration::from_secs(2);
+
+/// How often a peer may say so anew in one session: once for each of its writers is what there is reason for.
+const MOST_INTERESTS: usize = MAX_OWN_WRITERS;
 
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +118,17 @@ enum Event {
 impl Driver {
     /// Runs the session on this stream until it is over, and says why. Dropped, it ends the stream.
     pub(super) async fn run(mut self, stream: SubjectStream) -> Ending {
-        let SubjectStream { mut reader, send, slot, peer, .. } = stream;
+        let SubjectStream { mut reader, mut send, slot, peer, .. } = stream;
+        if let Err(ending) = interests::exchange(&self.source, &mut reader, &mut send, peer.features).await {
+            self.hub.leave(self.id);
+            if let Some(bye) = ending.farewell() {
+                reader.stop(bye.reason);
+                // A peer that takes nothing does not hear it.
+                let _ = timeout(FAREWELL, write_message(&mut send, &Message::Bye(bye))).await;
+                let _ = send.finish();
+            }
+            return ending;
+        }
         // The peer waits for what is published here: its heads are signed at once.
         let watching = self.source.log.watch();
         // Both end with this task, and with its senders.
@@ -134,6 +149,7 @@ impl Driver {
             State { links, look: None, sent: HashMap::new(), reconsider: Reconsider::No, wake: None, end: None };
         let mut out = Vec::new();
         let mut leave_at: Option<Duration> = None;
+        let mut interests_heard = 0;
         let (mut commits, mut cuts) = (self.source.log.commits(), self.source.log.forks());
         session.handle(begun.elapsed(), Input::Start, &mut out);
         let reason = loop {
@@ -175,6 +191,13 @@ impl Driver {
                 break Ending::Refused;
             }
             let input = match event {
+                Event::Input(Input::Received(Message::Interest(theirs))) if interests_heard < MOST_INTERESTS => {
+                    interests_heard += 1;
+                    self.source.interests.change(|interests| interests.theirs = *theirs);
+                    state.job(Job::Rescope);
+                    // What is compared is another part of the log than before.
+                    Input::Grown { cuts_changed: true }
+                }
                 Event::Input(input) => input,
                 Event::Looked(look) => {
                     let summary = look.summary;

@@ -259,7 +259,9 @@ impl Intake {
         for outcome in outcomes {
             match outcome {
                 IngestOutcome::Stored(_) | IngestOutcome::Waiting { .. } | IngestOutcome::Held { .. } => taken.new += 1,
-                IngestOutcome::Duplicate(_) | IngestOutcome::Retracted(_) => taken.known += 1,
+                IngestOutcome::Duplicate(_) | IngestOutcome::Retracted(_) | IngestOutcome::LeftOut(_) => {
+                    taken.known += 1
+                }
                 IngestOutcome::Refused(IngestRefusal::Fork { dot, here, there }) => {
                     self.forget();
                     let has_it = |author: &&CheckedAuthor| author.author == dot.author;

@@ -10,6 +10,7 @@ use iroh::endpoint::SendStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::{
+    interests,
     outlet::Outlet,
     replica::{Look, Source},
 };
@@ -47,6 +48,8 @@ pub(super) enum Job {
     Reconsider {
         always: bool,
     },
+    /// What the two sides keep has changed.
+    Rescope,
 }
 
 /// What the lane has done.
@@ -101,6 +104,7 @@ impl Lane {
     async fn carry_out(&mut self, job: Job) -> Result<Option<Done>, Stop> {
         match job {
             Job::Look => {
+                self.tell_interest().await?;
                 let look = self.blocking(|replica, _| replica.look()).await?;
                 return Ok(Some(Done::Looked(Arc::new(look))));
             }
@@ -140,6 +144,7 @@ impl Lane {
             }
             Job::PeerHasLook(look) => self.outlet.has_look(&look),
             Job::PeerSent(events) => events.into_iter().for_each(|(author, seq)| self.outlet.raise(author, seq)),
+            Job::Rescope => self.outlet.rescope(),
             Job::Reconsider { always } => {
                 if always || self.outlet.is_blocked() {
                     self.outlet.reconsider();
@@ -147,6 +152,20 @@ impl Lane {
             }
         }
         Ok(None)
+    }
+
+    /// Tells the peer what is kept here, where that has changed: a local writer's first event has come.
+    async fn tell_interest(&mut self) -> Result<(), Stop> {
+        if self.source.interests.get().ours.is_whole() {
+            return Ok(());
+        }
+        let ours = self.blocking(|replica, _| interests::ours(replica)).await?;
+        if ours != self.source.interests.get().ours {
+            self.source.interests.change(|interests| interests.ours = ours.clone());
+            self.outlet.rescope();
+            self.write(&Message::Interest(Box::new(ours))).await?;
+        }
+        Ok(())
     }
 
     /// Has this done on a thread that may wait for the disk and for signatures.

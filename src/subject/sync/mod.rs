@@ -1,6 +1,7 @@
 //! Syncing a subject with peers: what leaves, what comes in, and the child actor that has it done.
 //!
 //! * `replica` is the log as sessions see it: what is here, and what shows it.
+//! * `interests` are what part of the subject the two sides keep.
 //! * `outlet` is what leaves for one peer, `intake` what comes in from one: verified first, then handed over by the same
 //!   door as what is published here. `repeats` finds out who sends the same again and again.
 //! * `driver` runs one [session](crate::actors::sync), with its `lane` for what waits for the stream and its `storing` for
@@ -13,6 +14,7 @@ pub(crate) mod actor;
 mod driver;
 pub(crate) mod hub;
 pub(crate) mod intake;
+pub(crate) mod interests;
 mod lane;
 pub(crate) mod network;
 pub(crate) mod outlet;

@@ -9,12 +9,15 @@
 
 use hashbrown::HashMap;
 
-use super::replica::{Look, Replica};
+use super::{
+    interests::Scope,
+    replica::{Look, Replica},
+};
 use crate::{
     actors::{
         committer::heads::KnownHead,
         mmr::nodes::KnownNodes,
-        storage::{StorageError, reader::LogReader},
+        storage::{StorageError, block::Stored, reader::LogReader},
     },
     wire::{
         archive,
@@ -46,6 +49,8 @@ pub(crate) struct Outlet {
     next: Option<u64>,
     /// Authors whose events past these are passed over: no head covers them.
     blocked: HashMap<XaeroID, u64>,
+    /// Authors whose events past these cannot be sent: the peer wants the payload of the next, which is not here.
+    withheld: HashMap<XaeroID, u64>,
     /// The heads that were used last.
     heads: HashMap<XaeroID, KnownHead>,
     /// Bytes of frames of the last chunk: the next one is mostly as large.
@@ -66,6 +71,7 @@ impl Outlet {
     /// The peer says what it has, from the beginning: what was known of it is out of date.
     pub(crate) fn restart(&mut self) {
         self.has.clear();
+        self.withheld.clear();
         self.next = None;
     }
 
@@ -105,6 +111,12 @@ impl Outlet {
         *has = length.max(*has);
     }
 
+    /// What the two sides keep has changed.
+    pub(crate) fn rescope(&mut self) {
+        self.withheld.clear();
+        self.reconsider();
+    }
+
     /// What counts, or what is signed, may have changed: what was passed over is looked at again.
     pub(crate) fn reconsider(&mut self) {
         self.blocked.clear();
@@ -123,10 +135,16 @@ impl Outlet {
                 Some(next) => next,
                 None => self.plan(replica)?,
             };
-            let mut gathering =
-                Gathering { outlet: self, builder: EventsBuilder::with_capacity(self.usual), authors: HashMap::new() };
+            let mut gathering = Gathering {
+                outlet: self,
+                scope: replica.scope(),
+                builder: EventsBuilder::with_capacity(self.usual),
+                authors: HashMap::new(),
+                withheld: HashMap::new(),
+            };
             let reached = gathering.gather(replica, next)?;
-            let Gathering { builder, authors, .. } = gathering;
+            let Gathering { builder, authors, withheld, .. } = gathering;
+            self.withheld.extend(withheld);
             self.usual = builder.frames().len();
             match reached {
                 Reached::PassedOver => {
@@ -156,12 +174,13 @@ impl Outlet {
         let end = replica.log.count();
         let heads = replica.engine.heads(&replica.log)?;
         let (cuts, txn) = (replica.log.forks(), replica.engine.store.env.read()?);
-        let (mut reader, mut next) = (LogReader::new(&txn), end);
-        for known in heads {
+        let (mut reader, mut next, scope) = (LogReader::new(&txn), end, replica.scope());
+        for known in heads.into_iter().filter(|known| scope.sends(known.author.author)) {
             let author = known.author.author;
             let counts = known.author.seq.min(cuts.last_valid(author).unwrap_or(u64::MAX));
             let first = self.has.get(&author).copied().unwrap_or(0).saturating_add(1);
-            let blocked = self.blocked.get(&author).is_some_and(|signed| *signed < first);
+            let is_past = |end: Option<&u64>| end.is_some_and(|end| *end < first);
+            let blocked = is_past(self.blocked.get(&author)) || is_past(self.withheld.get(&author));
             if first > counts || blocked {
                 continue;
             }
@@ -254,8 +273,11 @@ enum Reached {
 
 struct Gathering<'o> {
     outlet: &'o Outlet,
+    scope: Scope,
     builder: EventsBuilder,
     authors: HashMap<XaeroID, Gathered>,
+    /// What was found that cannot be sent: see [`Outlet::withheld`].
+    withheld: HashMap<XaeroID, u64>,
 }
 
 impl Gathering<'_> {
@@ -270,8 +292,7 @@ impl Gathering<'_> {
                 match self.wants(dot, cuts.retracts(dot)) {
                     Want::No => {}
                     Want::Earlier => passed_over = true,
-                    Want::Yes if !self.push(dot, stored.frame) => is_full = true,
-                    Want::Yes => {}
+                    Want::Yes => is_full = !self.take(&stored),
                 }
                 if !is_full && !passed_over {
                     next = stored.links.ordinal.saturating_add(1);
@@ -287,7 +308,13 @@ impl Gathering<'_> {
     }
 
     fn wants(&self, dot: Dot, is_retracted: bool) -> Want {
-        if is_retracted || self.outlet.blocked.get(&dot.author).is_some_and(|signed| dot.seq > *signed) {
+        let is_past = |end: Option<&u64>| end.is_some_and(|end| dot.seq > *end);
+        if is_retracted
+            || is_past(self.outlet.blocked.get(&dot.author))
+            || is_past(self.outlet.withheld.get(&dot.author))
+            || is_past(self.withheld.get(&dot.author))
+            || !self.scope.sends(dot.author)
+        {
             return Want::No;
         }
         let has = match self.authors.get(&dot.author) {
@@ -298,6 +325,22 @@ impl Gathering<'_> {
             None | Some(0) => Want::No,
             Some(1) => Want::Yes,
             Some(_) => Want::Earlier,
+        }
+    }
+
+    /// Adds an event as the peer keeps it. `false`: there is no more room.
+    fn take(&mut self, stored: &Stored<'_>) -> bool {
+        let record = &stored.record;
+        match (self.scope.sends_payload(record), record.is_withheld()) {
+            (true, true) => {
+                self.withheld.insert(record.author(), record.seq().saturating_sub(1));
+                true
+            }
+            (false, false) => match record.withheld_frame() {
+                Some(frame) => self.push(record.dot(), &frame),
+                None => self.push(record.dot(), stored.frame),
+            },
+            (true, false) | (false, true) => self.push(record.dot(), stored.frame),
         }
     }
 

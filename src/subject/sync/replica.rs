@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use super::interests::{Interests, Scope, SharedInterests};
 use crate::{
     actors::{
         committer::{
@@ -30,6 +31,8 @@ const CUTS_CONTEXT: &str = "xaeroflux 2026 cuts digest v1";
 pub(crate) struct Replica {
     pub(crate) engine: Arc<Engine>,
     pub(crate) log: Arc<SubjectLog>,
+    /// What the two sides of the session keep.
+    pub(crate) interests: Arc<Interests>,
 }
 
 /// As a [`Replica`], of those who must not keep the directory open while they have nothing to do.
@@ -37,13 +40,24 @@ pub(crate) struct Replica {
 pub(crate) struct Source {
     pub(crate) engine: Weak<Engine>,
     pub(crate) log: Arc<SubjectLog>,
+    pub(crate) interests: SharedInterests,
 }
 
 impl Source {
+    /// Of no session.
+    pub(crate) fn new(engine: &Arc<Engine>, log: Arc<SubjectLog>) -> Self {
+        Self { engine: Arc::downgrade(engine), log, interests: SharedInterests::default() }
+    }
+
+    /// The same log, for one session.
+    pub(super) fn for_session(&self) -> Self {
+        Self { interests: SharedInterests::default(), ..self.clone() }
+    }
+
     /// The replica, for one piece of work.
     pub(crate) fn open(&self) -> Result<Replica, StorageError> {
         let engine = self.engine.upgrade().ok_or(StorageError::Closed)?;
-        Ok(Replica { engine, log: Arc::clone(&self.log) })
+        Ok(Replica { engine, log: Arc::clone(&self.log), interests: self.interests.get() })
     }
 }
 
@@ -63,16 +77,29 @@ impl Replica {
     pub(crate) fn look(&self) -> Result<Look, StorageError> {
         // First: what comes meanwhile is looked at once more, and found to be known.
         let next = self.log.count();
-        let Outcome::Logs(logs) = self.engine.ask(&self.log, Batch::Kept)? else { return Err(StorageError::Closed) };
+        let Outcome::Logs(mut logs) = self.engine.ask(&self.log, Batch::Kept)? else {
+            return Err(StorageError::Closed);
+        };
+        let scope = self.scope();
+        logs.retain(|(author, _, _)| scope.compares(*author));
         let root = subject_root(self.log.id, logs.iter().copied());
-        let summary = Summary { root, events: self.log.count(), cuts: self.cuts_digest() };
+        let events = match scope.is_whole() {
+            true => self.log.count(),
+            false => logs.iter().fold(0, |sum, (_, length, _)| length.saturating_add(sum)),
+        };
+        let summary = Summary { root, events, cuts: self.cuts_digest(&scope) };
         Ok(Look { summary, lengths: logs.into_iter().map(|(author, length, _)| (author, length)).collect(), next })
     }
 
+    /// What of the subject the two sides of the session look at.
+    pub(super) fn scope(&self) -> Scope {
+        Scope::of(Arc::clone(&self.interests), &self.log)
+    }
+
     /// Hash over where authors' logs end.
-    pub(crate) fn cuts_digest(&self) -> Hash {
+    fn cuts_digest(&self, scope: &Scope) -> Hash {
         let mut hasher = blake3::Hasher::new_derive_key(CUTS_CONTEXT);
-        for (author, last_valid) in self.log.forks().iter() {
+        for (author, last_valid) in self.log.forks().iter().filter(|(author, _)| scope.compares(*author)) {
             hasher.update(author.as_bytes()).update(&last_valid.to_le_bytes());
         }
         *hasher.finalize().as_bytes()
@@ -81,9 +108,9 @@ impl Replica {
     /// What is here of each author's log, as far as it counts and was shown to be the author's: ascending by author.
     pub(crate) fn vector(&self) -> Result<Vec<VectorEntry>, StorageError> {
         let (cuts, heads) = (self.log.forks(), self.engine.heads(&self.log)?);
-        let txn = self.engine.store.env.read()?;
+        let (txn, scope) = (self.engine.store.env.read()?, self.scope());
         let mut vector = Vec::with_capacity(heads.len());
-        for known in &heads {
+        for known in heads.iter().filter(|known| scope.compares(known.author.author)) {
             let author = known.author.author;
             let length = cuts.last_valid(author).unwrap_or(u64::MAX).min(known.verified_length());
             if length > 0 {
@@ -105,9 +132,11 @@ impl Replica {
     /// The evidence that is here against authors of whom the key is known.
     pub(crate) fn forks(&self) -> Result<Vec<Fork>, StorageError> {
         let Some(number) = self.log.published().number else { return Ok(Vec::new()) };
-        let mut forks = Vec::new();
+        let (mut forks, scope) = (Vec::new(), self.scope());
         for evidence in cuts::evidence(&self.engine.store.env.read()?, number)? {
-            if let Some(key) = self.engine.writer_key(evidence.author())? {
+            if scope.compares(evidence.author())
+                && let Some(key) = self.engine.writer_key(evidence.author())?
+            {
                 forks.push(Fork { key, evidence });
             }
         }

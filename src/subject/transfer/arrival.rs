@@ -98,11 +98,12 @@ struct Counts {
     new: u64,
     duplicates: u64,
     retracted: u64,
+    left_out: u64,
 }
 
 impl Counts {
     const fn progress(&self) -> Progress {
-        Progress { done: self.new + self.duplicates + self.retracted, total: self.total }
+        Progress { done: self.new + self.duplicates + self.retracted + self.left_out, total: self.total }
     }
 }
 
@@ -218,8 +219,12 @@ impl Arrival {
         self.settle()?;
         progress(self.counts.progress());
         let mut waiting = 0;
+        let filter = self.engine.replica_filter(self.log.id)?.unwrap_or_default();
         for log in check.logs() {
             let here = self.engine.head(&self.log, log.author(), 0)?.author.seq;
+            if here == 0 && !filter.takes_author(log.author()) {
+                continue;
+            }
             let counts = self.log.cuts().fork(log.author()).unwrap_or(u64::MAX);
             waiting += log.head().head().length.min(counts).saturating_sub(here);
         }
@@ -229,6 +234,7 @@ impl Arrival {
             new: self.counts.new,
             duplicates: self.counts.duplicates,
             retracted: self.counts.retracted,
+            left_out: self.counts.left_out,
             forks: self.forks.clone(),
             waiting,
             authors: check.logs().len(),
@@ -365,6 +371,7 @@ impl Arrival {
                 }
                 IngestOutcome::Duplicate(_) => self.counts.duplicates += 1,
                 IngestOutcome::Retracted(_) => self.counts.retracted += 1,
+                IngestOutcome::LeftOut(_) => self.counts.left_out += 1,
                 // The events after it miss it: the first refusal says why.
                 IngestOutcome::Refused(refusal) => {
                     failure.get_or_insert(refusal);

@@ -31,6 +31,16 @@ pub enum ExportError {
         /// The subject's name.
         name: String,
     },
+    /// There is only a part of the subject here.
+    #[error(
+        "a part of the subject {name:?} is kept here only ({filter}), and a bundle has all: export it on a node that has all"
+    )]
+    Partial {
+        /// The subject's name.
+        name: String,
+        /// What is kept here.
+        filter: crate::ReplicaFilter,
+    },
     /// The export is to begin after the end.
     #[error("the subject has {events} events here, so an export cannot begin after the first {from}")]
     BeyondEnd {

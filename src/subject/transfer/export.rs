@@ -120,6 +120,9 @@ impl Subject {
         let ExportOptions { from, progress } = options;
         let mut tell = progress.unwrap_or_else(|| Box::new(|_| {}));
         let (engine, log) = self.log()?;
+        if let Some(filter) = engine.replica_filter(log.id).map_err(crate::Error::from)? {
+            return Err(ExportError::Partial { name: self.name().to_owned(), filter });
+        }
         let moment = Moment::of(&engine, &log)?;
         if moment.events == 0 {
             return Err(ExportError::Empty { name: self.name().to_owned() });

@@ -34,6 +34,8 @@ pub struct ImportSummary {
     pub duplicates: u64,
     /// Events past the point where their author's log forked, as is known here: they count for nothing and were left out.
     pub retracted: u64,
+    /// Events of authors whom a replica that keeps a part of the subject only leaves out.
+    pub left_out: u64,
     /// Authors found to have signed two histories by this import, or by the bundle's word and evidence: what each wrote after
     /// the event that is named counts for nothing here from now on.
     pub forks: Vec<Cut>,

@@ -40,9 +40,9 @@ impl EventHeader {
             clock: record.clock(),
             latest_ts: record.latest_ts(),
             event_type: record.event_type(),
-            payload_bytes: u32::try_from(record.payload().len()).unwrap_or(u32::MAX),
+            payload_bytes: u32::try_from(record.payload_bytes()).unwrap_or(u32::MAX),
             deps: record.deps().collect(),
-            payload_hash: *blake3::hash(record.payload()).as_bytes(),
+            payload_hash: record.payload_hash(),
         }
     }
 

@@ -19,8 +19,13 @@ const SEQ_AT: usize = 6 + 64;
 /// The event as a subject delivers it.
 fn delivered(log: &TestLog, seq: u64) -> XaeroEvent {
     let record = log.record(seq);
-    let stamp =
-        Stamp { subject: record.subject(), dot: record.dot(), clock: record.clock(), deps: record.deps().collect() };
+    let stamp = Stamp {
+        subject: record.subject(),
+        dot: record.dot(),
+        clock: record.clock(),
+        deps: record.deps().collect(),
+        is_withheld: false,
+    };
     XaeroEvent {
         evt: Event::stamped(record.payload().to_vec(), record.event_type(), Some(Arc::new(stamp))),
         merkle_proof: None,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{SyncError, chunk, hello, message, tag};
+use crate::wire::interest::MAX_INTEREST_BYTES;
 
 /// Length of a frame's header: the kind, and the length of the body.
 pub const HEADER_BYTES: usize = 5;
@@ -40,6 +41,9 @@ impl Kind {
     /// Whether events are to be pushed as they come.
     pub const PUSH: Self = Self(22);
 
+    /// What part of the subject the sender keeps.
+    pub const INTEREST: Self = Self(144);
+
     /// The byte.
     #[must_use]
     pub const fn byte(self) -> u8 {
@@ -74,6 +78,7 @@ impl Kind {
             Self::CAUGHT_UP => message::CAUGHT_UP_BYTES,
             Self::FORK => message::MAX_FORK_BYTES,
             Self::PUSH => message::PUSH_BYTES,
+            Self::INTEREST => MAX_INTEREST_BYTES,
             Self(byte) if byte >= FIRST_OPTIONAL => MAX_SKIPPED_BYTES,
             Self(byte) => return Err(SyncError::UnknownKind(byte)),
         })
@@ -91,6 +96,7 @@ impl Kind {
             Self::CAUGHT_UP => "caught-up",
             Self::FORK => "fork",
             Self::PUSH => "push",
+            Self::INTEREST => "interest",
             _ => return None,
         })
     }
@@ -165,7 +171,7 @@ mod tests {
     fn the_specification_has_the_limit_of_each_kind() {
         let page = include_str!("../../../docs/protocol.md");
         let thousands = |text: &str| text.replace(',', "").parse().ok();
-        for byte in (0..128).filter(|byte| Kind(*byte).name().is_some()) {
+        for byte in (0..=u8::MAX).filter(|byte| Kind(*byte).name().is_some()) {
             let start = format!("| {byte} | `{}` |", Kind(byte));
             let line = page.lines().find(|line| line.starts_with(&start)).expect(&start);
             let limit = line.trim_end_matches('|').rsplit('|').next().unwrap().trim();

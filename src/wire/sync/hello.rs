@@ -68,9 +68,12 @@ pub struct Versions {
     pub features: u32,
 }
 
+/// The feature of who can say which part of a subject it keeps, and hear it said.
+pub const FILTERS: u32 = 1 << 1;
+
 impl Versions {
     /// What this program speaks.
-    pub const OURS: Self = Self { major: MAJOR, minor: MINOR, features: 0 };
+    pub const OURS: Self = Self { major: MAJOR, minor: MINOR, features: FILTERS };
 }
 
 /// What one connection is, to its two ends: what a hello is bound to.

@@ -5,6 +5,7 @@ use crate::wire::{
     bytes::Reader,
     fork::{ForkEvidence, MAX_FORK_BYTES as MAX_EVIDENCE_BYTES},
     id::XaeroID,
+    interest::Interest,
     key::{PUBLIC_KEY_BYTES, PublicKey},
     mmr::Hash,
 };
@@ -55,6 +56,9 @@ pub enum Message {
     Fork(Box<Fork>),
     /// Whether the sender wants events as they come, or only summaries.
     Push(bool),
+    /// What part of the subject the sender keeps: between those who both know of [`FILTERS`](super::hello::FILTERS), the
+    /// first message of each side, and again when it changes.
+    Interest(Box<Interest>),
 }
 
 /// What a side has of a subject, in one hash.
@@ -199,6 +203,7 @@ impl Message {
             Self::CaughtUp { .. } => Kind::CAUGHT_UP,
             Self::Fork(_) => Kind::FORK,
             Self::Push(_) => Kind::PUSH,
+            Self::Interest(_) => Kind::INTEREST,
         }
     }
 
@@ -230,6 +235,7 @@ impl Message {
                 out.extend_from_slice(&fork.evidence.encode());
             }
             Self::Push(push) => out.push(u8::from(*push)),
+            Self::Interest(interest) => interest.encode_into(out),
         });
     }
 
@@ -256,6 +262,9 @@ impl Message {
             Kind::TAGS => Self::Tags(Tag::read_all(body)?),
             Kind::FORK => Self::Fork(Box::new(fork(body)?)),
             Kind::VECTOR => Self::Vector(Vector::read(body)?),
+            Kind::INTEREST => {
+                Self::Interest(Box::new(Interest::decode(body).map_err(SyncError::malformed(Kind::INTEREST))?))
+            }
             kind if kind.is_optional() => return Ok(None),
             kind => plain(kind, body)?,
         }))

@@ -36,4 +36,4 @@ pub use tag::{Tag, TagKey};
 pub const MAJOR: u8 = 1;
 
 /// The protocol's minor version: peers of different ones talk, as the older one understands it.
-pub const MINOR: u8 = 0;
+pub const MINOR: u8 = 1;

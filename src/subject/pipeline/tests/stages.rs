@@ -17,6 +17,7 @@ fn spec() -> PipelineSpec {
 
 fn stamp(millis: u64) -> Arc<Stamp> {
     Arc::new(Stamp {
+        is_withheld: false,
         subject: SubjectId::from([9; 32]),
         dot: Dot::new(author(9), 9),
         clock: Clock::from_millis(millis),
