@@ -174,6 +174,24 @@ pub struct JoinArgs {
     /// The name that the subject is to have here, where it is an owned one
     #[arg(long = "as", value_name = "NAME")]
     pub alias: Option<String>,
+
+    /// Keep the events of this author only, by its hexadecimal id or the name of a local identity; may be given several times. Like the other options that begin with "only", it makes
+    /// this directory a partial replica of the subject, for good
+    #[arg(long, value_name = "AUTHOR")]
+    pub only_author: Vec<String>,
+
+    /// Keep the events of this type only; may be given several times: add, remove, increment, decrement, write, or app:N. Of
+    /// others everything but their payloads is kept, since an author's log proves as a whole
+    #[arg(long, value_name = "TYPE")]
+    pub only_type: Vec<Kind>,
+
+    /// Keep events only from this millisecond on, by their clocks, since the Unix epoch
+    #[arg(long, value_name = "MS")]
+    pub only_from: Option<u64>,
+
+    /// The first millisecond of which none are kept any more
+    #[arg(long, value_name = "MS")]
+    pub only_to: Option<u64>,
 }
 
 /// Arguments of `publish`.

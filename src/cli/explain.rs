@@ -43,6 +43,9 @@ struct More {
     last_valid: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     again: Option<String>,
+    /// What is kept here, where that is a part of the subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial: Option<String>,
 }
 
 /// Prints what is known of the event.
@@ -50,8 +53,10 @@ pub fn run(place: &Place<'_>, args: &ExplainArgs, output: &mut Output) -> Result
     args::checked(&args.subject)?;
     let node = place.open()?;
     let author = id::author(&node, &args.author)?;
-    let explanation = node.subject(args.subject.clone()).explain(author, args.seq)?;
+    let subject = node.subject(args.subject.clone());
+    let explanation = subject.explain(author, args.seq)?;
     let (is, more) = parts(&explanation);
+    let more = More { partial: subject.replica_filter()?.map(|filter| filter.to_string()), ..more };
     let text = explanation.to_string();
     output.line(&Line { author: author.to_string(), seq: args.seq, is, text: text.clone(), more }, text)?;
     Ok(Exit::Done)
@@ -66,6 +71,11 @@ fn parts(explanation: &Explanation) -> (&'static str, More) {
                 More { id: Some(id.to_string()), ordinal: Some(*ordinal), signed: Some(*signed), ..More::default() };
             ("accepted", More { refused, ..more })
         }
+        Explanation::Withheld { id, ordinal, signed, .. } => {
+            let (id, ordinal, signed) = (Some(id.to_string()), Some(*ordinal), Some(*signed));
+            ("withheld", More { id, ordinal, signed, ..More::default() })
+        }
+        Explanation::LeftOut { .. } => ("left-out", More::default()),
         Explanation::Waiting { missing, .. } => {
             ("waiting", More { missing: Some(missing.to_string()), ..More::default() })
         }

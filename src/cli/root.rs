@@ -16,6 +16,9 @@ struct Line {
     root: String,
     /// Events under it: all that count, in all authors' logs.
     events: u64,
+    /// What is kept here, where that is a part of the subject: then it is the root of that part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial: Option<String>,
 }
 
 /// Prints the root of the subject as it is now.
@@ -27,7 +30,9 @@ pub fn run(place: &Place<'_>, args: &RootArgs, output: &mut Output) -> Result<Ex
     let logs = subject.authors()?;
     let events = logs.iter().map(|(_, length, _)| length).sum();
     let root = HEXLOWER.encode(&xaeroflux::wire::head::subject_root(subject.id(), logs));
-    let text = format!("{root}  {events} events");
-    output.line(&Line { root, events }, text)?;
+    let partial = subject.replica_filter()?.map(|filter| filter.to_string());
+    let part = partial.as_ref().map(|partial| format!("  partial: {partial}")).unwrap_or_default();
+    let text = format!("{root}  {events} events{part}");
+    output.line(&Line { root, events, partial }, text)?;
     Ok(Exit::Done)
 }

@@ -1,11 +1,13 @@
 //! `xaeroflux ticket` and `join`: sharing a subject with another node.
 
 use serde::Serialize;
-use xaeroflux::SubjectTicket;
+use xaeroflux::{EventType, Node, ReplicaFilter, ScanWindow, SubjectTicket};
 
 use super::{
     args::{self, JoinArgs, TicketArgs},
     exit::{Exit, Failure},
+    id,
+    kind::Kind,
     output::Output,
     place::Place,
 };
@@ -21,6 +23,9 @@ struct Ticket {
 struct Joined<'a> {
     subject: &'a str,
     id: String,
+    /// What is kept of it, where that is a part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial: Option<String>,
 }
 
 /// Prints a ticket of the subject, with where this node is now.
@@ -45,12 +50,28 @@ pub fn ticket(place: &Place<'_>, args: &TicketArgs, output: &mut Output) -> Resu
 pub fn join(place: &Place<'_>, args: &JoinArgs, output: &mut Output) -> Result<Exit, Failure> {
     let ticket: SubjectTicket = args.ticket.trim().parse().map_err(Failure::usage)?;
     let node = place.open()?;
-    let subject = match &args.alias {
-        Some(alias) => node.join_as(&ticket, args::checked(alias)?)?,
-        None => node.join(&ticket)?,
+    let filter = filter(&node, args)?;
+    let subject = match (&args.alias, filter.is_all()) {
+        (Some(alias), true) => node.join_as(&ticket, args::checked(alias)?)?,
+        (None, true) => node.join(&ticket)?,
+        (Some(alias), false) => node.join_partial_as(&ticket, args::checked(alias)?, filter)?,
+        (None, false) => node.join_partial(&ticket, filter)?,
     };
     place.keep(&subject)?;
-    let id = subject.id().to_string();
-    output.line(&Joined { subject: subject.name(), id }, format_args!("joined {}", subject.name()))?;
+    let (id, partial) = (subject.id().to_string(), subject.replica_filter()?.map(|filter| filter.to_string()));
+    let kept = partial.as_ref().map(|partial| format!(", for a part of it: {partial}")).unwrap_or_default();
+    let text = format!("joined {}{kept}", subject.name());
+    output.line(&Joined { subject: subject.name(), id, partial }, text)?;
     Ok(Exit::Done)
+}
+
+/// What is to be kept of the subject.
+fn filter(node: &Node, args: &JoinArgs) -> Result<ReplicaFilter, Failure> {
+    let (start, end) = (args.only_from.unwrap_or(0), args.only_to.unwrap_or(u64::MAX));
+    let mut filter = ReplicaFilter::all().window(ScanWindow { start, end });
+    for author in &args.only_author {
+        filter = filter.author(id::author(node, author)?);
+    }
+    let of_type = |kind: &Kind| EventType::ApplicationEvent(kind.code());
+    Ok(args.only_type.iter().fold(filter, |filter, kind| filter.event_type(of_type(kind))))
 }

@@ -19,7 +19,11 @@ pub fn run(place: &Place<'_>, args: &StateArgs, output: &mut Output) -> Result<E
     let node = place.open()?;
     let subject = node.subject(args.subject.as_str());
     let value = Value::of_log_at(&subject, args.crdt, args.at.unwrap_or(u64::MAX))?;
-    output.line(&Line { crdt: args.crdt, value: &value }, &value)?;
+    let partial = subject.replica_filter()?.map(|filter| filter.to_string());
+    if let Some(partial) = &partial {
+        tracing::warn!("this replica is partial, and so is the state: it keeps {partial}");
+    }
+    output.line(&Line { crdt: args.crdt, value: &value, partial }, &value)?;
     Ok(Exit::Done)
 }
 
@@ -28,6 +32,9 @@ pub fn run(place: &Place<'_>, args: &StateArgs, output: &mut Output) -> Result<E
 struct Line<'a> {
     crdt: Crdt,
     value: &'a Value,
+    /// What is kept here, where that is a part of the subject: the state is that of this part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial: Option<String>,
 }
 
 /// The value of a state.

@@ -297,6 +297,9 @@ pub fn header(kind: Kind, length: u32) -> Vec<u8> {
     [&[kind.byte()], length.to_le_bytes().as_slice()].concat()
 }
 
+/// Eve's version: one from before partial replicas, which begins with a summary.
+const OLDER: Versions = Versions { minor: 0, features: 0, ..Versions::OURS };
+
 /// What a connection is to its two ends, of which Eve's is this one.
 fn bind(connection: &Connection, endpoint: &Endpoint, role: Role) -> (Binding, TagKey) {
     let mut exported = [0; 32];
@@ -307,7 +310,7 @@ fn bind(connection: &Connection, endpoint: &Endpoint, role: Role) -> (Binding, T
 }
 
 fn hello(identity: &SecretIdentity, role: Role, binding: &Binding) -> Vec<u8> {
-    let hello = Hello::sign(identity, identity.public_key(), Versions::OURS, role, binding).unwrap();
+    let hello = Hello::sign(identity, identity.public_key(), OLDER, role, binding).unwrap();
     Message::Hello(Box::new(hello)).encode()
 }
 
