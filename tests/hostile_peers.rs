@@ -79,6 +79,41 @@ fn a_message_of_a_subjects_stream_has_no_place_on_the_control_stream() {
     scene.is_unharmed();
 }
 
+// What part of a subject is kept.
+
+fn interest() -> Message {
+    Message::Interest(Box::default())
+}
+
+#[test]
+fn whoever_knows_of_parts_says_first_which_one_it_keeps() {
+    let scene = Scene::new();
+    let (eve, mut stream) = scene.eve_of_today();
+    stream.says(&Message::Summary(Summary { root: [1; 32], events: 1, cuts: [2; 32] }));
+    scene.cuts_off_and_tells(&eve, "began with summary instead of interest");
+    scene.is_unharmed();
+}
+
+#[test]
+fn who_knows_of_no_parts_does_not_speak_of_them() {
+    is_cut_off_for_saying("interest message on a subject's stream, where it has no place", |_, stream| {
+        stream.says(&interest());
+    });
+}
+
+#[test]
+fn to_keep_another_part_again_and_again_is_an_offence() {
+    let scene = Scene::new();
+    let (eve, mut stream) = scene.eve_of_today();
+    assert_eq!(stream.hears(), Some(interest()), "she hears that Alice keeps everything");
+    stream.says(&interest());
+    stream.hears_summary();
+    stream.says(&Message::Summary(Summary { root: [1; 32], events: 1, cuts: [2; 32] }));
+    (0..1_000).all(|_| stream.says(&interest()));
+    scene.cuts_off_and_tells(&eve, "interest message on a subject's stream, where it has no place");
+    scene.is_unharmed();
+}
+
 // Version vectors.
 
 fn entries(from: u64, count: u64) -> Vec<VectorEntry> {

@@ -9,7 +9,7 @@ use crate::wire::{
     event::EventType,
     frame::{self, FrameError},
     limits::{MAX_DEPS, MAX_PAYLOAD_BYTES},
-    record::{ArchivedRecordV1, RecordView, WITHHELD_BYTES, Withheld},
+    record::{ArchivedRecordV1, RecordView, Withheld},
 };
 
 /// Reads the frame at the start of `bytes`: its record, in place, and its length in bytes.
@@ -67,13 +67,9 @@ fn check<'a>(frame: &frame::Decoded<'a>) -> Result<RecordView<'a>, FrameError> {
 
 /// What stands in the place of a payload.
 fn withheld<'a>(archived: &'a ArchivedRecordV1<'_>, event_type: EventType) -> Result<Withheld<'a>, FrameError> {
-    let place: Option<&[u8; WITHHELD_BYTES]> = archived.payload.as_array();
-    let Some((length, hash)) = place.and_then(|place| place.split_first_chunk::<4>()) else {
-        return Err(FrameError::Malformed("what stands for its payload is not a length and a hash"));
-    };
-    let Some(payload_hash) = hash.first_chunk::<32>() else {
-        return Err(FrameError::Malformed("what stands for its payload is not a length and a hash"));
-    };
+    const RULE: FrameError = FrameError::Malformed("what stands for its payload is not a length and a hash");
+    let (length, hash) = archived.payload.split_first_chunk::<4>().ok_or(RULE)?;
+    let payload_hash = <&[u8; 32]>::try_from(hash).map_err(|_| RULE)?;
     let payload_bytes = u32::from_le_bytes(*length);
     let bytes = usize::try_from(payload_bytes).unwrap_or(usize::MAX);
     if bytes > MAX_PAYLOAD_BYTES {

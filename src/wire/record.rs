@@ -128,7 +128,7 @@ pub struct RecordView<'a> {
 }
 
 /// Length of what stands in the place of a payload that was left out.
-pub(crate) const WITHHELD_BYTES: usize = 36;
+const WITHHELD_BYTES: usize = 36;
 
 /// What stands in the place of a payload that was left out: enough for the event's id.
 #[derive(Clone, Copy)]
@@ -230,8 +230,10 @@ impl<'a> RecordView<'a> {
         self.fields(&self.payload_hash()).id(self.deps())
     }
 
-    /// The frame of this event without its payload; `None` where an event of its type never goes without.
-    pub(crate) fn withheld_frame(&self) -> Option<Vec<u8>> {
+    /// The [frame](crate::wire::frame) of this event without its payload; `None` where an event of its type never goes
+    /// without.
+    #[must_use]
+    pub fn withheld_frame(&self) -> Option<Vec<u8>> {
         if matches!(self.event_type, EventType::SystemEvent(_)) {
             return None;
         }

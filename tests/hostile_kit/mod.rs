@@ -57,6 +57,11 @@ pub struct Eve {
 impl Eve {
     /// Calls the node and exchanges hellos.
     pub fn calls(node: &Node) -> Self {
+        Self::calls_as(node, OLDER)
+    }
+
+    /// The same, with these versions.
+    pub fn calls_as(node: &Node, versions: Versions) -> Self {
         let addr = node.peer_addr().unwrap();
         let (runtime, endpoint, identity) = Self::listens();
         let greeted = runtime.block_on(async {
@@ -65,7 +70,7 @@ impl Eve {
             let connection = endpoint.connect(to, ALPN).await.unwrap();
             let (mut send, mut recv) = connection.open_bi().await.unwrap();
             let (binding, tags) = bind(&connection, &endpoint, Role::Dialer);
-            send.write_all(&hello(&identity, Role::Dialer, &binding)).await.unwrap();
+            send.write_all(&hello(&identity, versions, Role::Dialer, &binding)).await.unwrap();
             let Some(Message::Hello(hello)) = read(&mut recv).await else { panic!("no hello") };
             hello.verify(Role::Acceptor, &binding).unwrap();
             (connection, (send, recv), tags)
@@ -84,7 +89,7 @@ impl Eve {
             let (binding, tags) = bind(&connection, &endpoint, Role::Acceptor);
             let Some(Message::Hello(theirs)) = read(&mut recv).await else { panic!("no hello") };
             theirs.verify(Role::Dialer, &binding).unwrap();
-            send.write_all(&hello(&identity, Role::Acceptor, &binding)).await.unwrap();
+            send.write_all(&hello(&identity, OLDER, Role::Acceptor, &binding)).await.unwrap();
             (connection, (send, recv), tags)
         });
         Self::greeted(runtime, endpoint, identity, Role::Acceptor, greeted)
@@ -309,8 +314,8 @@ fn bind(connection: &Connection, endpoint: &Endpoint, role: Role) -> (Binding, T
     (Binding { exported, dialer, acceptor }, TagKey::new(exported))
 }
 
-fn hello(identity: &SecretIdentity, role: Role, binding: &Binding) -> Vec<u8> {
-    let hello = Hello::sign(identity, identity.public_key(), OLDER, role, binding).unwrap();
+fn hello(identity: &SecretIdentity, versions: Versions, role: Role, binding: &Binding) -> Vec<u8> {
+    let hello = Hello::sign(identity, identity.public_key(), versions, role, binding).unwrap();
     Message::Hello(Box::new(hello)).encode()
 }
 

@@ -94,6 +94,13 @@ impl Scene {
         Eve::joins(&self.alice.node, &self.ticket)
     }
 
+    /// Eve, of a version that says first which part of the subject she keeps. She has not said so yet.
+    pub fn eve_of_today(&self) -> (Eve, Stream) {
+        let mut eve = Eve::calls_as(&self.alice.node, xaeroflux::wire::sync::Versions::OURS);
+        let stream = eve.opens(&self.ticket);
+        (eve, stream)
+    }
+
     /// Waits until Alice has cut Eve off, for a reason with these words in it, and has counted and named her. What was found
     /// out on a subject's stream is told as a notice too.
     pub fn cuts_off(&self, eve: &Eve, what: &str) {

@@ -6,9 +6,10 @@
 use std::{fs, path::Path};
 
 use xaeroflux::{
-    SubjectId, XaeroID,
+    EventType, ReplicaFilter, SubjectId, XaeroID,
     wire::{
         fork::{ForkEvidence, ForkHalf},
+        interest::Interest,
         sign::SecretIdentity,
         sync::{
             Bye, ByeReason, Events, Fork, Hello, LogProof, Message, Role, Summary, Tag, Vector, VectorEntry, Versions,
@@ -93,6 +94,15 @@ pub fn messages(dir: &Path) {
     seeds.write("good_fork", &Message::Fork(Box::new(Fork { key: log.key().clone(), evidence })).encode());
     seeds.write("good_push", &Message::Push(true).encode());
     seeds.write("push_maybe", &[22, 1, 0, 0, 0, 2]);
+    let interest = Interest {
+        filter: ReplicaFilter::all().author(XaeroID::from([1; 32])).event_type(EventType::ApplicationEvent(30)),
+        own: vec![XaeroID::from([2; 32])],
+    };
+    let interest = Message::Interest(Box::new(interest)).encode();
+    seeds.write("good_interest", &interest);
+    seeds.write("interest_in_more_authors_than_there_are", &changed(&interest, 5, 2));
+    let no_time = [&interest[..interest.len() - 8], &[0; 8]].concat();
+    seeds.write("interest_in_a_time_that_is_none", &no_time);
     seeds.write("of_an_unknown_kind", &[99, 0, 0, 0, 0]);
     seeds.write("that_may_be_skipped", &[200, 1, 0, 0, 0, 7]);
     seeds.write("of_a_giant_length", &[19, 0xFF, 0xFF, 0xFF, 0xFF]);

@@ -34,7 +34,7 @@ use crate::{
     wire::{
         id::{Dot, XaeroID},
         interest::MAX_OWN_WRITERS,
-        sync::{Bye, ByeReason, Message, SyncError},
+        sync::{Bye, ByeReason, Message, SyncError, hello::FILTERS},
     },
 };
 
@@ -191,7 +191,9 @@ impl Driver {
                 break Ending::Refused;
             }
             let input = match event {
-                Event::Input(Input::Received(Message::Interest(theirs))) if interests_heard < MOST_INTERESTS => {
+                Event::Input(Input::Received(Message::Interest(theirs)))
+                    if peer.features & FILTERS != 0 && interests_heard < MOST_INTERESTS =>
+                {
                     interests_heard += 1;
                     self.source.interests.change(|interests| interests.theirs = *theirs);
                     state.job(Job::Rescope);
