@@ -126,6 +126,24 @@ fn a_phone_keeps_the_chat_of_an_album_and_not_its_pictures() {
     }
 }
 
+/// A ticket for the whole, taken first, does no harm as long as nothing has come.
+#[test]
+fn a_node_that_is_connected_already_may_still_become_a_partial_one() {
+    let dirs: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let desk = Peer::new(dirs[0].path());
+    let ticket = desk.subject.ticket().unwrap();
+    let phone = Peer::joined(dirs[1].path(), &ticket, None);
+    phone.say("mine", CHAT).wait().unwrap();
+    until_payloads(&desk, &["mine"]);
+    phone.node.join_partial(&ticket, chats()).unwrap();
+    desk.say(vec![7; 500_000], PICTURE).wait().unwrap();
+    desk.say("look", CHAT).wait().unwrap();
+    until_payloads(&phone, &["mine", "look"]);
+    let sent: u64 = desk.node.peers().iter().map(|peer| peer.bytes_sent).sum();
+    assert!(sent < 100_000, "{sent} bytes, so the picture was sent");
+    assert_eq!(desk.subject.root().unwrap(), phone.subject.root().unwrap());
+}
+
 #[test]
 fn two_parts_by_author_meet_in_what_both_keep() {
     let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();

@@ -188,6 +188,8 @@ impl Arrival {
 enum Part {
     /// All.
     Whole,
+    /// What there is of it.
+    AsItComes,
     /// All but its payload.
     Header,
     /// Nothing.
@@ -252,7 +254,7 @@ impl LogWriter {
                 short = record.withheld_frame();
                 short.as_deref().unwrap_or(frame)
             }
-            Part::Whole | Part::Header => frame,
+            Part::Whole | Part::AsItComes | Part::Header => frame,
             Part::Nothing => return Ok(IngestOutcome::LeftOut(dot)),
         };
         let is_retracted = subject.head.cuts.parts(dot);
@@ -449,8 +451,12 @@ impl LogWriter {
         let Some(subject) = self.subjects.get(&id) else { return Part::Whole };
         let Some(filter) = &subject.head.partial else { return Part::Whole };
         let author = record.author();
-        if self.is_local(author) || filter.takes(record) && filter.takes_author(author) {
+        if filter.takes_author(author) && filter.takes(record) {
             return Part::Whole;
+        }
+        if self.is_local(author) {
+            // A peer may not have heard yet that it is kept whole.
+            return Part::AsItComes;
         }
         if filter.takes_author(author) {
             return Part::Header;

@@ -29,6 +29,7 @@ use crate::{
     wire::{
         endpoint::PeerAddr,
         id::EndpointId,
+        interest::ReplicaFilter,
         sync::{AnnounceKey, ByeReason},
         ticket::SubjectSecret,
     },
@@ -103,6 +104,8 @@ pub(crate) struct SyncActor {
     offered: Option<u64>,
     /// The secrets under which the subject was offered.
     secrets: Vec<SubjectSecret>,
+    /// What part of the subject was kept when it was offered.
+    filter: ReplicaFilter,
     /// What it does in its swarm.
     swarmer: Option<AbortHandle>,
     /// The wait before the next offer, while sessions fail in a row.
@@ -131,6 +134,7 @@ impl SyncActor {
             refused: HashSet::new(),
             offered: None,
             secrets: Vec::new(),
+            filter: ReplicaFilter::all(),
             swarmer: None,
             wait: FIRST_WAIT,
             offering: false,
@@ -152,7 +156,13 @@ impl SyncActor {
         if self.secrets.iter().any(|secret| !secrets.contains(secret)) {
             self.end_sessions();
         }
-        let is_another_swarm = self.secrets.first() != secrets.first();
+        // Peers are told at the beginning what is kept here.
+        let filter = share.as_ref().map(|share| share.filter.clone()).unwrap_or_default();
+        let is_another_part = std::mem::replace(&mut self.filter, filter.clone()) != filter;
+        if is_another_part {
+            self.end_sessions();
+        }
+        let is_another_swarm = is_another_part || self.secrets.first() != secrets.first();
         self.secrets = secrets;
         let peers: Vec<PeerAddr> = share.iter().flat_map(|share| &share.peers).cloned().collect();
         if self.secrets.is_empty() {
@@ -190,8 +200,7 @@ impl SyncActor {
         self.leave_swarm();
         let Some(secret) = self.secrets.first() else { return };
         // A part of a subject has another root than the whole, so that all others would visit who announces it, for nothing.
-        let is_partial = self.source.open().and_then(|replica| replica.engine.replica_filter(replica.log.id));
-        if self.net.swarming() == Swarming::Never || is_partial.is_ok_and(|filter| filter.is_some()) {
+        if self.net.swarming() == Swarming::Never || !self.filter.is_all() {
             return;
         }
         let swarmer = Swarmer {
