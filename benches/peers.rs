@@ -64,6 +64,17 @@ impl Side {
         Self { subject, handle, authors, node, _dir: dir }
     }
 
+    /// Waits until what was published is in segments: neither side of a comparison is to pay for it.
+    fn rest(&self) {
+        let count = || std::fs::read_dir(self._dir.path().join("segments")).map_or(0, Iterator::count);
+        let (mut before, mut same) = (count(), 0);
+        while same < 15 {
+            thread::sleep(Duration::from_millis(100));
+            same = if count() == before { same + 1 } else { 0 };
+            before = count();
+        }
+    }
+
     /// Publishes so many events, by all authors in turn.
     fn publish(&self, events: usize) {
         let mut authors = self.authors.iter().cycle();
@@ -113,6 +124,7 @@ fn catch_up() {
     let raw = RawIroh::new();
     let mut figure = Rounds::default();
     for _ in 0..rounds {
+        here.rest();
         let start = Instant::now();
         raw.stream(events * PAYLOAD, WRITE_EVENTS * PAYLOAD);
         let theirs = events as f64 / start.elapsed().as_secs_f64();

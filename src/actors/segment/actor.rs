@@ -9,7 +9,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, WeakRecipient};
 
 use super::{
     pager::Progress,
-    store::{Claim, Segments},
+    store::{Claim, LULL, Segments},
 };
 use crate::actors::{
     committer::thread::Committer,
@@ -54,6 +54,10 @@ impl Handler<Advance> for SegmentWriter {
 
     fn handle(&mut self, Advance(claim): Advance, ctx: &mut Self::Context) {
         let Some(store) = self.store.upgrade() else { return };
+        if self.segments.is_put_off() {
+            ctx.notify_later(Advance(claim), LULL);
+            return;
+        }
         match self.segments.advance(&store, &self.committer) {
             // Behind what came meanwhile for other children of this thread.
             Ok(Progress::Sealed) if self.segments.is_due() => ctx.notify(Advance(claim)),

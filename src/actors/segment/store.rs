@@ -3,22 +3,54 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 /// Length of a segment unless told otherwise: large enough that a file, its sync and its entry in the list are nothing
-/// beside its contents, small enough that what waits in the log table for the next one does not count. The data file, which
-/// never gets smaller, comes to have room for three of them where a publisher is as fast as it can.
+/// beside its contents, small enough that what waits in the log table for the next one does not count.
 pub(crate) const SEGMENT_BYTES: u64 = 32 << 20;
+
+/// With so many segments' worth in the log table one is written whatever else is going on. Fewer wait while much is being
+/// published or fetched, which then has the processors and the disk for itself. The data file, which never gets smaller,
+/// comes to have room for two more than that.
+const MOST_WAITING: u64 = 8;
+
+/// How long is looked whether much is going on.
+pub(super) const LULL: Duration = Duration::from_millis(100);
+
+/// That much is going on is said where the log grows by as much meanwhile: 25,000 events of 256 bytes in a second. Whoever
+/// does less than that is not held up by a segment that is written beside.
+const BUSY_BYTES: u64 = 1 << 20;
 
 /// After a failure, such as a full disk, the next attempt comes so much later; twice as much after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// And never later than this.
 const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// Whether much is going on, as of the last look.
+#[derive(Debug, Default)]
+struct Lull {
+    looked_ms: u64,
+    /// Bytes that had been appended then.
+    appended: u64,
+    is_busy: bool,
+}
+
+impl Lull {
+    /// Looks again, if it is time. A look after a long time says as much as one in time: whoever was not looked at is busy
+    /// until the next one.
+    fn is_busy(&mut self, now_ms: u64, appended: u64) -> bool {
+        if u128::from(now_ms.saturating_sub(self.looked_ms)) >= LULL.as_millis() {
+            let is_busy = appended.saturating_sub(self.appended) >= BUSY_BYTES;
+            *self = Self { looked_ms: now_ms, appended, is_busy };
+        }
+        self.is_busy
+    }
+}
 
 /// The segments of a node.
 pub(crate) struct Segments {
@@ -33,6 +65,7 @@ pub(crate) struct Segments {
     /// Bytes of them that are in segments.
     sealed: AtomicU64,
     claimed: AtomicBool,
+    lull: Mutex<Lull>,
     failures: AtomicU64,
     /// Before when nothing is due, in milliseconds since `started`.
     not_before: AtomicU64,
@@ -60,6 +93,7 @@ impl Segments {
             appended: AtomicU64::new(0),
             sealed: AtomicU64::new(0),
             claimed: AtomicBool::new(false),
+            lull: Mutex::default(),
             failures: AtomicU64::new(0),
             not_before: AtomicU64::new(0),
             started: Instant::now(),
@@ -78,6 +112,14 @@ impl Segments {
             && !self.claimed.load(Ordering::Relaxed)
             && self.claimed.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
         free.then(|| Claim(Arc::clone(self)))
+    }
+
+    /// Whether a segment that is due waits until less is going on.
+    pub(super) fn is_put_off(&self) -> bool {
+        let appended = self.appended.load(Ordering::Relaxed);
+        let mut lull = self.lull.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_busy = lull.is_busy(self.now_ms(), appended);
+        is_busy && self.unsealed() < self.bytes.saturating_mul(MOST_WAITING)
     }
 
     /// For the committer: so many bytes of blocks are durable in the log table that were not before.
@@ -112,5 +154,32 @@ impl Segments {
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_grows_fast_is_left_alone_until_it_does_no_more() {
+        let mut lull = Lull::default();
+        assert!(!lull.is_busy(50, 40 << 20), "it is too early to tell");
+        assert!(lull.is_busy(100, 40 << 20));
+        assert!(lull.is_busy(199, 40 << 20), "until the next look");
+        assert!(lull.is_busy(200, 41 << 20));
+        assert!(!lull.is_busy(300, (42 << 20) - 1));
+        assert!(lull.is_busy(60_000, 80 << 20) && !lull.is_busy(60_100, 80 << 20));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_however_busy_it_is() {
+        let segments = Segments::new(Path::new("nowhere"), 4 << 20);
+        segments.lull.lock().unwrap().looked_ms = u64::MAX;
+        segments.lull.lock().unwrap().is_busy = true;
+        segments.grew(5 << 20);
+        assert!(segments.is_due() && segments.is_put_off());
+        segments.grew(27 << 20);
+        assert!(!segments.is_put_off());
     }
 }
