@@ -5,7 +5,7 @@
 //!
 //! Two things are measured. What is *in use* are the bytes that were asked of the allocator and not given back: that is what
 //! nodes hold, at any moment. What is *resident* is what the system has given the process: more, since the C library keeps some
-//! of what was given back for each of its arenas, of which this process has sixteen, and what LMDB has allocated, which the
+//! of what was given back for each of its arenas, of which there are up to eight a core, and what LMDB has allocated, which the
 //! first number does not see. What is mapped from files does not count: the kernel takes that back.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -30,7 +30,7 @@ use xaeroflux::{
 const MOST_IN_USE: usize = 64 << 20;
 
 /// Most that the process may grow by: what is in use, and as much again that the C library keeps. With chunks of three
-/// megabytes each that is 80 to 105 MiB.
+/// megabytes each that is 80 to 105 MiB on two cores, and up to 116 where there are arenas enough for each thread to have its own.
 const MOST_RESIDENT: usize = 128 << 20;
 
 /// Bytes that are sent where it is not something else that ends it.
