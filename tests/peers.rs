@@ -102,6 +102,25 @@ fn a_live_event_reaches_a_subscriber_on_the_other_side() {
     }
 }
 
+/// More than one chunk has room for, several times over.
+const MANY: u64 = 30_000;
+
+#[test]
+fn what_a_peer_sends_does_not_go_back_to_it() {
+    let alice = Peer::new("docs/tags");
+    let bob = Peer::joined(&alice);
+    until_same(&[&alice, &bob]);
+    let events = (0..MANY).map(|n| XaeroEvent::new(n.to_le_bytes(), CRDT_SET_ADD));
+    for receipt in alice.subject.publish_all(events) {
+        receipt.wait().unwrap();
+    }
+    until("not all has come", || bob.subject.count().unwrap() == MANY);
+    until_same(&[&alice, &bob]);
+    let back: u64 = alice.subject.peers().iter().map(|peer| peer.new + peer.known).sum();
+    // Where the two happen to compare what they have meanwhile, something may cross.
+    assert!(back < MANY / 20, "{back} events came back");
+}
+
 #[test]
 fn two_devices_that_started_offline_under_one_name_are_merged_when_they_meet() {
     let (laptop, phone) = (Peer::new("notes"), Peer::new("notes"));

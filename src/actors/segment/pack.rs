@@ -26,6 +26,11 @@ pub(super) struct Packer {
 }
 
 impl Packer {
+    /// With room for so many bytes of complete blocks.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
     /// Appends an event. Their positions follow each other.
     pub(super) fn add(&mut self, txn: &impl Reads, stored: &Stored<'_>) -> Result<(), StorageError> {
         let append = self.block.append(stored.links, |out| {
@@ -50,6 +55,8 @@ impl Packer {
         let contents = std::mem::take(&mut self.contents);
         let start = self.bytes.len();
         self.block.parts(contents.first, &mut self.scratch);
+        // There is room already unless events are large; for those it need not be doubled.
+        self.bytes.reserve_exact(self.scratch.len() + self.block.entries().len());
         self.bytes.extend_from_slice(&self.scratch);
         self.bytes.extend_from_slice(self.block.entries());
         self.block.clear();

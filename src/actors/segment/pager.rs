@@ -126,7 +126,8 @@ impl Segments {
 
 /// Copies the events of the plan into the file.
 fn copy(store: &Store, plan: &Plan, file: &mut SegmentFile<'_>) -> Result<Vec<super::layout::BlockRow>, StorageError> {
-    let mut packer = Packer::default();
+    // A slice ends with the block that fills it, which is less than two of its size unless events are large.
+    let mut packer = Packer::with_capacity(SLICE_BYTES + 2 * BLOCK_BYTES);
     let mut next = plan.first;
     while next < plan.end {
         let txn = store.env.read()?;

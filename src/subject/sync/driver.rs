@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use hashbrown::HashMap;
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     task::JoinSet,
@@ -23,6 +22,7 @@ use super::{
     lane::{Done, Job, Lane},
     outlet::Outlet,
     replica::{Look, Source},
+    sent::PeerSent,
     storing::{Arrived, Kept, Storing},
 };
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
     },
     subject::core::Core,
     wire::{
-        id::{Dot, XaeroID},
+        id::Dot,
         interest::MAX_OWN_WRITERS,
         sync::{Bye, ByeReason, Message, SyncError, hello::FILTERS},
     },
@@ -136,17 +136,18 @@ impl Driver {
         let ((jobs, lane_jobs), (done, mut lane_done)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let ((arrived, storing_arrived), (kept, mut storing_kept)) =
             (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        let lane = Lane { source: self.source.clone(), send, outlet: Box::<Outlet>::default(), done };
+        let sent = PeerSent::default();
+        let outlet = Box::new(Outlet::after(sent.clone()));
+        let lane = Lane { source: self.source.clone(), send, outlet, done };
         tasks.spawn(lane.run(lane_jobs));
         let (source, core) = (self.source.clone(), Weak::clone(&self.core));
-        let storing = Storing { source, core, intake: Box::<Intake>::default(), kept };
+        let storing = Storing { source, core, intake: Box::<Intake>::default(), sent, kept };
         tasks.spawn(storing.run(storing_arrived));
         let links = Links { jobs, arrived };
 
         let begun = Instant::now();
         let mut session = Session::new(getrandom::u64().unwrap_or(self.id));
-        let mut state =
-            State { links, look: None, sent: HashMap::new(), reconsider: Reconsider::No, wake: None, end: None };
+        let mut state = State { links, look: None, reconsider: Reconsider::No, wake: None, end: None };
         let mut out = Vec::new();
         let mut leave_at: Option<Duration> = None;
         let mut interests_heard = 0;
@@ -206,8 +207,7 @@ impl Driver {
                     state.look = Some(look);
                     Input::Looked(summary)
                 }
-                Event::Kept(Kept::Done { taken, sent }) => {
-                    state.peer_sent(sent);
+                Event::Kept(Kept::Done(taken)) => {
                     self.hub.note_taken(self.id, taken);
                     Input::Stored(StoreOutcome::Done { new: taken.new, duplicates: taken.known })
                 }
@@ -262,9 +262,6 @@ struct State {
     links: Links,
     /// What was here when it was last looked.
     look: Option<Arc<Look>>,
-    /// What the peer has sent since the lane was last told. What grows while a peer takes nothing is kept here, once for each
-    /// author.
-    sent: HashMap<XaeroID, u64>,
     /// Whether the lane is to look again at what it passed over.
     reconsider: Reconsider,
     /// When the machine wants to know the time.
@@ -284,19 +281,8 @@ enum Reconsider {
 }
 
 impl State {
-    fn peer_sent(&mut self, sent: Vec<(XaeroID, u64)>) {
-        for (author, length) in sent {
-            let known = self.sent.entry(author).or_insert(0);
-            *known = length.max(*known);
-        }
-    }
-
     /// Tells the lane what has come up since it was last told.
     fn brief(&mut self) {
-        if !self.sent.is_empty() {
-            let sent = std::mem::take(&mut self.sent).into_iter().collect();
-            self.job(Job::PeerSent(sent));
-        }
         match std::mem::replace(&mut self.reconsider, Reconsider::No) {
             Reconsider::No => {}
             which => self.job(Job::Reconsider { always: which == Reconsider::All }),

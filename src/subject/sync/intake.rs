@@ -17,6 +17,7 @@ use crate::{
     },
     wire::{
         fork::{Cut, ForkEvidence, ForkHalf},
+        frames::Frames,
         head::HeadCheck,
         id::{Dot, EventId, XaeroID},
         key::PublicKey,
@@ -199,17 +200,21 @@ impl Intake {
         asked: &HashMap<XaeroID, KnownHead>,
     ) -> Verified {
         let cuts = replica.log.forks();
-        let mut batch = ForeignBatch { is_verified: true, ..ForeignBatch::default() };
-        let mut known = 0;
-        batch.frames.reserve(checked.events.len(), chunk.frames().len());
+        let (buffer, within) = chunk.shared();
+        let frames = Frames::within(buffer, checked.events.len());
+        let mut batch = ForeignBatch { frames, is_verified: true, ..ForeignBatch::default() };
+        let (mut known, mut start) = (0, within.start);
         batch.ids.reserve_exact(checked.events.len());
         for event in &checked.events {
+            // They lie one right after the other.
+            let place = start..start.saturating_add(event.frame.len());
+            start = place.end;
             let is_here = asked.get(&event.dot.author).is_some_and(|head| event.dot.seq <= head.peaks.len());
             // What counts for nothing may be of another history than the one that is here, and is not mixed with it.
             if is_here || cuts.retracts(event.dot) {
                 known += 1;
             } else {
-                batch.frames.push(event.frame);
+                batch.frames.keep(place);
                 batch.ids.push(event.id);
             }
         }

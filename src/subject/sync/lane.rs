@@ -20,10 +20,7 @@ use crate::{
         storage::StorageError,
         sync::session::limits::MAX_FORKS_SENT,
     },
-    wire::{
-        id::XaeroID,
-        sync::{Events, Message, Summary, Vector, VectorEntry, message::MAX_VECTOR_ENTRIES},
-    },
+    wire::sync::{Events, Message, Summary, Vector, VectorEntry, message::MAX_VECTOR_ENTRIES},
 };
 
 /// What the lane is to do.
@@ -42,8 +39,6 @@ pub(super) enum Job {
     },
     /// The peer has what was here then.
     PeerHasLook(Arc<Look>),
-    /// The peer has sent these.
-    PeerSent(Vec<(XaeroID, u64)>),
     /// What counts, or what is signed, may have changed.
     Reconsider {
         always: bool,
@@ -143,7 +138,6 @@ impl Lane {
                 self.blocking(move |replica, outlet| outlet.has(replica, &entries)).await?;
             }
             Job::PeerHasLook(look) => self.outlet.has_look(&look),
-            Job::PeerSent(events) => events.into_iter().for_each(|(author, seq)| self.outlet.raise(author, seq)),
             Job::Rescope => self.outlet.rescope(),
             Job::Reconsider { always } => {
                 if always || self.outlet.is_blocked() {

@@ -7,11 +7,14 @@
 //! What no signed head covers does not leave. The heads of local authors are asked for, and come within a moment; an author
 //! elsewhere whose head is missing is passed over until there is one.
 
+use std::ops::Range;
+
 use hashbrown::HashMap;
 
 use super::{
     interests::Scope,
     replica::{Look, Replica},
+    sent::PeerSent,
 };
 use crate::{
     actors::{
@@ -45,6 +48,8 @@ const MOST_REWINDS: usize = 4_096;
 pub(crate) struct Outlet {
     /// How much of each author's log the peer has.
     has: HashMap<XaeroID, u64>,
+    /// What the peer has sent meanwhile: it must not go back there.
+    sent: PeerSent,
     /// The ordinal that is looked at next; `None` where it has to be found out.
     next: Option<u64>,
     /// Authors whose events past these are passed over: no head covers them.
@@ -68,6 +73,11 @@ struct Gathered {
 }
 
 impl Outlet {
+    /// For a peer whose own events are noted there before they are in the log.
+    pub(super) fn after(sent: PeerSent) -> Self {
+        Self { sent, ..Self::default() }
+    }
+
     /// The peer says what it has, from the beginning: what was known of it is out of date.
     pub(crate) fn restart(&mut self) {
         self.has.clear();
@@ -105,7 +115,7 @@ impl Outlet {
         self.next = Some(look.next);
     }
 
-    /// The peer has sent this event.
+    /// The peer has this much of an author's log at least.
     pub(crate) fn raise(&mut self, author: XaeroID, length: u64) {
         let has = self.has.entry(author).or_insert(0);
         *has = length.max(*has);
@@ -131,9 +141,12 @@ impl Outlet {
     /// The next events that the peer lacks; `None` where there are none.
     pub(crate) fn read(&mut self, replica: &Replica) -> Result<Option<Events>, StorageError> {
         for _ in 0..MOST_REWINDS {
+            // In this order: what the peer has sent is noted before it is in the log.
+            let end = replica.log.count();
+            self.sent.take().into_iter().for_each(|(author, length)| self.raise(author, length));
             let next = match self.next {
                 Some(next) => next,
-                None => self.plan(replica)?,
+                None => self.plan(replica, end)?,
             };
             let mut gathering = Gathering {
                 outlet: self,
@@ -142,7 +155,7 @@ impl Outlet {
                 authors: HashMap::new(),
                 withheld: HashMap::new(),
             };
-            let reached = gathering.gather(replica, next)?;
+            let reached = gathering.gather(replica, next..end)?;
             let Gathering { builder, authors, withheld, .. } = gathering;
             self.withheld.extend(withheld);
             self.usual = builder.frames().len();
@@ -169,9 +182,8 @@ impl Outlet {
         })
     }
 
-    /// Where the first event is that the peer lacks.
-    fn plan(&mut self, replica: &Replica) -> Result<u64, StorageError> {
-        let end = replica.log.count();
+    /// Where the first event is that the peer lacks; `end` where it lacks none.
+    fn plan(&mut self, replica: &Replica, end: u64) -> Result<u64, StorageError> {
         let heads = replica.engine.heads(&replica.log)?;
         let (cuts, txn) = (replica.log.forks(), replica.engine.store.env.read()?);
         let (mut reader, mut next, scope) = (LogReader::new(&txn), end, replica.scope());
@@ -281,9 +293,9 @@ struct Gathering<'o> {
 }
 
 impl Gathering<'_> {
-    /// Goes through the log from this ordinal on until the chunk is full or the log ends.
-    fn gather(&mut self, replica: &Replica, from: u64) -> Result<Reached, StorageError> {
-        let (mut next, end, cuts) = (from, replica.log.count(), replica.log.forks());
+    /// Goes through this part of the log until the chunk is full.
+    fn gather(&mut self, replica: &Replica, part: Range<u64>) -> Result<Reached, StorageError> {
+        let (Range { start: mut next, end }, cuts) = (part, replica.log.forks());
         let (mut is_full, mut passed_over) = (false, false);
         while next < end && !is_full && !passed_over {
             let before = next;

@@ -15,6 +15,7 @@ use tokio::sync::{
 use super::{
     intake::{self, FIRST_PAUSE, Intake, IntakeError, LONGEST_PAUSE, TRIES, Taken, Verdict, Verified},
     replica::{Replica, Source},
+    sent::PeerSent,
 };
 use crate::{
     actors::{
@@ -22,10 +23,7 @@ use crate::{
         storage::StorageError,
     },
     subject::core::Core,
-    wire::{
-        id::XaeroID,
-        sync::{Events, Fork},
-    },
+    wire::sync::{Events, Fork},
 };
 
 /// Forks that one chunk may show, each of which has it verified once more: one for each of its authors.
@@ -41,11 +39,7 @@ pub(super) enum Arrived {
 
 /// What became of it.
 pub(super) enum Kept {
-    Done {
-        taken: Taken,
-        /// What the peer has, by its own word.
-        sent: Vec<(XaeroID, u64)>,
-    },
+    Done(Taken),
     Failed(IntakeError),
 }
 
@@ -54,6 +48,8 @@ pub(super) struct Storing {
     pub(super) source: Source,
     pub(super) core: Weak<Core>,
     pub(super) intake: Box<Intake>,
+    /// What the peer has, by its own word.
+    pub(super) sent: PeerSent,
     pub(super) kept: UnboundedSender<Kept>,
 }
 
@@ -139,6 +135,7 @@ impl Storing {
         for _ in 0..=MOST_FORKS {
             match verdict {
                 Verdict::Take(verified) => {
+                    verified.authors.iter().for_each(|author| self.sent.note(author.author, author.after.len()));
                     let outcomes = self.hand_over(&verified.batch)?;
                     return Ok(Underway { chunk, verified, outcomes });
                 }
@@ -167,14 +164,13 @@ impl Storing {
             outcomes = self.hand_over(&verified.batch)?.await.unwrap_or(Err(StorageError::Closed));
         }
         let outcomes = outcomes.inspect_err(|_| self.intake.forget())?;
-        let sent = verified.authors.iter().map(|author| (author.author, author.after.len())).collect();
         let settle = move |replica: &Replica, intake: &mut Intake| intake.settle(replica, &chunk, &verified, &outcomes);
         let (taken, evidence) = self.blocking(settle).await?;
         if let Some(evidence) = evidence {
             self.submit(&evidence).await?;
         }
         // Nobody listens where the session has ended.
-        let _ = self.kept.send(Kept::Done { taken, sent });
+        let _ = self.kept.send(Kept::Done(taken));
         Ok(())
     }
 
@@ -183,7 +179,7 @@ impl Storing {
             self.submit(&batch).await?;
             self.intake.forget();
         }
-        let _ = self.kept.send(Kept::Done { taken: Taken::default(), sent: Vec::new() });
+        let _ = self.kept.send(Kept::Done(Taken::default()));
         Ok(())
     }
 

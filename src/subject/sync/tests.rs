@@ -8,6 +8,7 @@ use super::{
     intake::{Intake, IntakeError, Taken, Verdict},
     outlet::Outlet,
     replica::Replica,
+    sent::PeerSent,
 };
 use crate::{
     Handle, Node, Subject, XaeroEvent, XaeroID,
@@ -102,6 +103,25 @@ fn a_peer_gets_exactly_what_it_lacks() {
     assert_eq!(carry(&b, &mut a).1, Taken { new: 5, known: 0 });
     assert_eq!(a.root(), b.root());
     assert_eq!(a.replica.look().unwrap().summary, b.replica.look().unwrap().summary);
+}
+
+#[test]
+fn what_a_peer_has_sent_does_not_go_back_to_it() {
+    let (a, mut b) = (Side::new(), Side::new());
+    a.add("one");
+    a.add("two");
+    let chunk = Outlet::default().read(&a.replica).unwrap().unwrap();
+    let sent = PeerSent::default();
+    let mut to_a = Outlet::after(sent.clone());
+    assert!(to_a.read(&b.replica).unwrap().is_none());
+    // Noted before it is stored, as sessions do: the log grows before anybody hears that it is.
+    sent.note(a.author, 2);
+    b.take(&chunk).unwrap();
+    b.add("three");
+    let back = to_a.read(&b.replica).unwrap().unwrap();
+    assert_eq!((back.len(), back.proofs().len()), (1, 1));
+    assert_eq!(back.proofs()[0].author(), b.author);
+    assert!(to_a.read(&b.replica).unwrap().is_none());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! events of the chunk, is a beginning of the log that was signed: so a receiver verifies and keeps each chunk as it comes,
 //! and a transfer can end at any chunk with nothing lost or in doubt.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use super::{Kind, SyncError};
 use crate::wire::{
@@ -36,6 +36,13 @@ const MAX_LOG_PROOF_BYTES: usize = 1 + PUBLIC_KEY_BYTES + MAX_SIGNED_HEAD_BYTES 
 pub const MAX_CHUNK_PROOF_BYTES: usize = 2 << 20;
 
 const _: () = assert!(MAX_LOG_PROOF_BYTES < MAX_CHUNK_PROOF_BYTES);
+
+/// Bytes of proofs for which a large chunk has room from the beginning: those of three or four authors. With more its bytes
+/// may have to be moved once.
+const USUAL_PROOF_BYTES: usize = 16 << 10;
+
+/// Most bytes for which a chunk that is gathered has room before its proofs are known.
+const MAX_BUILT_BYTES: usize = COUNTS_BYTES + MAX_CHUNK_FRAME_BYTES + USUAL_PROOF_BYTES;
 
 /// Longest body of a chunk.
 pub(super) const MAX_EVENTS_BYTES: usize = COUNTS_BYTES + MAX_CHUNK_FRAME_BYTES + MAX_CHUNK_PROOF_BYTES;
@@ -119,10 +126,11 @@ impl EventsBuilder {
         Self::default()
     }
 
-    /// Of no events, with room for so many bytes of frames.
+    /// Of no events, with room for so many bytes of frames and the proofs of a few authors.
     #[must_use]
     pub fn with_capacity(frames: usize) -> Self {
-        let mut body = Vec::with_capacity(COUNTS_BYTES + frames.min(MAX_CHUNK_FRAME_BYTES));
+        let proofs = frames.min(USUAL_PROOF_BYTES);
+        let mut body = Vec::with_capacity(COUNTS_BYTES + frames.min(MAX_CHUNK_FRAME_BYTES) + proofs);
         body.resize(COUNTS_BYTES, 0);
         Self { events: 0, body, proofs: Vec::new(), authors: 0 }
     }
@@ -146,6 +154,11 @@ impl EventsBuilder {
             return false;
         }
         self.events += 1;
+        if self.body.capacity() - self.body.len() < frame.len() {
+            // Twice what is there, as vectors do, but never more than a chunk can have.
+            let capacity = self.body.capacity().saturating_mul(2).min(MAX_BUILT_BYTES);
+            self.body.reserve_exact(capacity.saturating_sub(self.body.len()).max(frame.len()));
+        }
         self.body.extend_from_slice(frame);
         true
     }
@@ -176,15 +189,17 @@ impl EventsBuilder {
         if let Some(slot) = body.first_chunk_mut::<COUNTS_BYTES>() {
             slot.copy_from_slice(counts.map(u32::to_le_bytes).as_flattened());
         }
+        // A buffer that is full would be doubled otherwise, for a few kilobytes.
+        body.reserve_exact(self.proofs.len());
         body.extend_from_slice(&self.proofs);
         Events::decode(body)
     }
 }
 
-/// A chunk as it travels. Nothing of it is checked but its form.
+/// A chunk as it travels. Nothing of it is checked but its form. A clone shares its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Events {
-    body: Vec<u8>,
+    body: Arc<Vec<u8>>,
     events: usize,
     frames: Range<usize>,
     proofs: Vec<LogProof>,
@@ -209,6 +224,11 @@ impl Events {
         self.body.get(self.frames.clone()).unwrap_or_default()
     }
 
+    /// The encoding, shared, and where in it the frames are.
+    pub(crate) fn shared(&self) -> (Arc<Vec<u8>>, Range<usize>) {
+        (Arc::clone(&self.body), self.frames.clone())
+    }
+
     /// The proofs, one for each author.
     #[must_use]
     pub fn proofs(&self) -> &[LogProof] {
@@ -221,10 +241,10 @@ impl Events {
         &self.body
     }
 
-    /// The encoding, and nothing else.
+    /// The encoding, and nothing else. It is copied only where something shares it.
     #[must_use]
     pub fn into_body(self) -> Vec<u8> {
-        self.body
+        Arc::unwrap_or_clone(self.body)
     }
 
     /// The chunk with this encoding.
@@ -257,7 +277,7 @@ impl Events {
             proofs.push(proof);
         }
         reader.finish().map_err(&malformed)?;
-        Ok(Self { body, events, frames: COUNTS_BYTES..COUNTS_BYTES + bytes, proofs })
+        Ok(Self { body: Arc::new(body), events, frames: COUNTS_BYTES..COUNTS_BYTES + bytes, proofs })
     }
 }
 
