@@ -11,7 +11,8 @@ use xaeroflux::{
         fork::{ForkEvidence, ForkHalf},
         sign::SecretIdentity,
         sync::{
-            Bye, ByeReason, Events, Fork, Hello, LogProof, Message, Role, Summary, Tag, Vector, VectorEntry, Versions,
+            Bye, ByeReason, Events, Fork, Hello, LogProof, Message, Other, Others, Role, Summary, Tag, Vector,
+            VectorEntry, Versions,
         },
     },
 };
@@ -93,6 +94,9 @@ pub fn messages(dir: &Path) {
     seeds.write("good_fork", &Message::Fork(Box::new(Fork { key: log.key().clone(), evidence })).encode());
     seeds.write("good_push", &Message::Push(true).encode());
     seeds.write("push_maybe", &[22, 1, 0, 0, 0, 2]);
+    let others = Others::nearest_of([1, 2].map(|name| Other { hops: 1, name: [name; 8] }));
+    seeds.write("good_others", &Message::Others(others.clone()).encode());
+    seeds.write("others_out_of_order", &changed(&Message::Others(others).encode(), 5 + 1 + 9 + 1, 0));
     seeds.write("of_an_unknown_kind", &[99, 0, 0, 0, 0]);
     seeds.write("that_may_be_skipped", &[200, 1, 0, 0, 0, 7]);
     seeds.write("of_a_giant_length", &[19, 0xFF, 0xFF, 0xFF, 0xFF]);
@@ -114,7 +118,7 @@ pub fn hellos(dir: &Path) {
     seeds.write("good_of_a_newer_minor_version", &says(newer, Role::Dialer));
     seeds.write("of_another_major_version", &says(Versions { major: 200, ..Versions::OURS }, Role::Dialer));
     seeds.write("of_the_acceptor", &says(Versions::OURS, Role::Acceptor));
-    seeds.write("with_another_minor_version_than_was_signed", &changed(&good, 7, 1));
+    seeds.write("with_another_minor_version_than_was_signed", &changed(&good, 7, 100));
     seeds.write("with_another_signature", &changed(&good, good.len() - 1, good[good.len() - 1] ^ 1));
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{SyncError, chunk, hello, message, tag};
+use super::{SyncError, chunk, hello, message, others, tag};
 
 /// Length of a frame's header: the kind, and the length of the body.
 pub const HEADER_BYTES: usize = 5;
@@ -39,6 +39,8 @@ impl Kind {
     pub const FORK: Self = Self(21);
     /// Whether events are to be pushed as they come.
     pub const PUSH: Self = Self(22);
+    /// Who else shares the subject. Of minor version 1; who does not know it skips it.
+    pub const OTHERS: Self = Self(128);
 
     /// The byte.
     #[must_use]
@@ -74,6 +76,7 @@ impl Kind {
             Self::CAUGHT_UP => message::CAUGHT_UP_BYTES,
             Self::FORK => message::MAX_FORK_BYTES,
             Self::PUSH => message::PUSH_BYTES,
+            Self::OTHERS => others::MAX_OTHERS_BYTES,
             Self(byte) if byte >= FIRST_OPTIONAL => MAX_SKIPPED_BYTES,
             Self(byte) => return Err(SyncError::UnknownKind(byte)),
         })
@@ -91,6 +94,7 @@ impl Kind {
             Self::CAUGHT_UP => "caught-up",
             Self::FORK => "fork",
             Self::PUSH => "push",
+            Self::OTHERS => "others",
             _ => return None,
         })
     }
@@ -165,7 +169,7 @@ mod tests {
     fn the_specification_has_the_limit_of_each_kind() {
         let page = include_str!("../../../docs/protocol.md");
         let thousands = |text: &str| text.replace(',', "").parse().ok();
-        for byte in (0..128).filter(|byte| Kind(*byte).name().is_some()) {
+        for byte in (0..=u8::MAX).filter(|byte| Kind(*byte).name().is_some()) {
             let start = format!("| {byte} | `{}` |", Kind(byte));
             let line = page.lines().find(|line| line.starts_with(&start)).expect(&start);
             let limit = line.trim_end_matches('|').rsplit('|').next().unwrap().trim();

@@ -1,6 +1,6 @@
 //! The messages of the protocol, and their encodings.
 
-use super::{Events, Hello, Kind, SyncError, Tag, frame, hello, tag};
+use super::{Events, Hello, Kind, Others, SyncError, Tag, frame, hello, tag};
 use crate::wire::{
     bytes::Reader,
     fork::{ForkEvidence, MAX_FORK_BYTES as MAX_EVIDENCE_BYTES},
@@ -55,6 +55,8 @@ pub enum Message {
     Fork(Box<Fork>),
     /// Whether the sender wants events as they come, or only summaries.
     Push(bool),
+    /// Who else shares the subject, as far as the sender knows.
+    Others(Others),
 }
 
 /// What a side has of a subject, in one hash.
@@ -199,6 +201,7 @@ impl Message {
             Self::CaughtUp { .. } => Kind::CAUGHT_UP,
             Self::Fork(_) => Kind::FORK,
             Self::Push(_) => Kind::PUSH,
+            Self::Others(_) => Kind::OTHERS,
         }
     }
 
@@ -230,6 +233,7 @@ impl Message {
                 out.extend_from_slice(&fork.evidence.encode());
             }
             Self::Push(push) => out.push(u8::from(*push)),
+            Self::Others(others) => others.write(out),
         });
     }
 
@@ -256,6 +260,7 @@ impl Message {
             Kind::TAGS => Self::Tags(Tag::read_all(body)?),
             Kind::FORK => Self::Fork(Box::new(fork(body)?)),
             Kind::VECTOR => Self::Vector(Vector::read(body)?),
+            Kind::OTHERS => Self::Others(Others::read(body)?),
             kind if kind.is_optional() => return Ok(None),
             kind => plain(kind, body)?,
         }))
