@@ -84,9 +84,15 @@ fn chain(nodes: usize, swarming: Swarming) -> Vec<Peer> {
 
 /// Until each has so many neighbours in the swarm.
 fn until_neighbours(peers: &[Peer], least: usize) {
-    until("not all are in the swarm", || {
-        peers.iter().all(|peer| peer.subject.swarm_neighbours().is_some_and(|neighbours| neighbours >= least))
-    });
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let neighbours: Vec<_> = peers.iter().map(|peer| peer.subject.swarm_neighbours()).collect();
+        if neighbours.iter().all(|neighbours| neighbours.is_some_and(|neighbours| neighbours >= least)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not all have {least} neighbours: {neighbours:?}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
 }
 
 /// Who is just calling somebody that is gone takes a while to stop: all at once.

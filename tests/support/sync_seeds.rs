@@ -94,9 +94,13 @@ pub fn messages(dir: &Path) {
     seeds.write("good_fork", &Message::Fork(Box::new(Fork { key: log.key().clone(), evidence })).encode());
     seeds.write("good_push", &Message::Push(true).encode());
     seeds.write("push_maybe", &[22, 1, 0, 0, 0, 2]);
-    let others = Others::nearest_of([1, 2].map(|name| Other { hops: 1, name: [name; 8] }));
+    let others = Others::nearest_of([1, 2].map(|name| Other {
+        hops: 1,
+        endpoint: [name; 32].into(),
+        addrs: vec![([192, 0, 2, name], 4433).into()],
+    }));
     seeds.write("good_others", &Message::Others(others.clone()).encode());
-    seeds.write("others_out_of_order", &changed(&Message::Others(others).encode(), 5 + 1 + 9 + 1, 0));
+    seeds.write("others_out_of_order", &changed(&Message::Others(others).encode(), 5 + 1 + 41 + 1, 0));
     seeds.write("of_an_unknown_kind", &[99, 0, 0, 0, 0]);
     seeds.write("that_may_be_skipped", &[200, 1, 0, 0, 0, 7]);
     seeds.write("of_a_giant_length", &[19, 0xFF, 0xFF, 0xFF, 0xFF]);

@@ -49,6 +49,13 @@ pub(crate) struct Standing {
     pub(crate) known: u64,
 }
 
+impl Standing {
+    /// Where the peer is.
+    fn addr(&self) -> PeerAddr {
+        PeerAddr { addrs: self.peer.addr.into_iter().collect(), ..PeerAddr::new(self.peer.endpoint) }
+    }
+}
+
 /// Shared by the sessions of one subject.
 #[derive(Default)]
 pub(crate) struct Hub {
@@ -158,14 +165,16 @@ impl Hub {
     /// Who shares the subject: the peers with a session, whom they know of, and these neighbours in its swarm. `me`: this node.
     pub(super) fn company(&self, me: EndpointId, neighbours: &[EndpointId]) -> Company {
         let (state, none) = (self.lock(), Others::default());
-        let peers = state.sessions.values().map(|entry| (entry.standing.peer.endpoint, &entry.heard));
-        Company::new(me, peers.chain(neighbours.iter().map(|neighbour| (*neighbour, &none))))
+        let peers = state.sessions.values().map(|entry| (entry.standing.addr(), &entry.heard));
+        Company::new(me, peers.chain(neighbours.iter().map(|neighbour| (PeerAddr::new(*neighbour), &none))))
     }
 
     /// Has each peer told of others what it was not told yet.
     pub(super) fn tell_others(&self, company: &Company) {
-        for entry in self.lock().sessions.values_mut() {
-            let others = company.tells(&entry.standing.peer.endpoint);
+        let mut state = self.lock();
+        let is_in_swarm = state.neighbours.is_some();
+        for entry in state.sessions.values_mut() {
+            let others = company.tells(entry.standing.peer.endpoint, is_in_swarm);
             if others != entry.told {
                 entry.told = others.clone();
                 // One that has ended leaves in a moment.
@@ -203,11 +212,7 @@ impl Hub {
 
     /// The peers with a session, and where they are.
     pub(super) fn peers(&self) -> Vec<PeerAddr> {
-        let of = |entry: &Entry| {
-            let peer = &entry.standing.peer;
-            PeerAddr { addrs: peer.addr.into_iter().collect(), ..PeerAddr::new(peer.endpoint) }
-        };
-        self.lock().sessions.values().map(of).collect()
+        self.lock().sessions.values().map(|entry| entry.standing.addr()).collect()
     }
 
     /// What the subject has with each peer.

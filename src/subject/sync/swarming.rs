@@ -84,10 +84,12 @@ impl Swarmer {
         let mut link: Option<SwarmLink> = None;
         let (mut commits, mut look_at) = (self.source.log.commits(), None);
         let (mut company_at, mut company_after) = (Some(begun), begun);
+        // Members that peers have told of.
+        let mut told: Vec<PeerAddr> = Vec::new();
         loop {
             for action in std::mem::take(&mut out) {
                 match action {
-                    Action::Join => match self.net.swarm(*self.key.topic(), &self.members()).await {
+                    Action::Join => match self.net.swarm(*self.key.topic(), &self.members(&told)).await {
                         Ok(joined) => {
                             link = Some(joined);
                             look_at = Some(Instant::now());
@@ -97,11 +99,8 @@ impl Swarmer {
                             swarm.lost(begun.elapsed(), random());
                         }
                     },
-                    Action::Leave => {
-                        link = None;
-                        company_at = Some(company_after);
-                    }
-                    Action::Seek => self.seek(&swarm, link.as_ref()).await,
+                    Action::Leave => link = None,
+                    Action::Seek => self.seek(&swarm, link.as_ref(), &told).await,
                     Action::Announce { to_all } => self.announce(&swarm, link.as_ref(), to_all).await,
                     Action::Visit(peer) => {
                         let endpoint = peer.endpoint;
@@ -125,7 +124,11 @@ impl Swarmer {
                 }
             }
             let count = link.as_ref().map(|link| link.neighbours().len());
-            if self.hub.note_swarm(count) != count {
+            let former = self.hub.note_swarm(count);
+            if former.is_some() != count.is_some() {
+                company_at = Some(company_after);
+            }
+            if former != count {
                 swarm.neighbours(begun.elapsed(), count.unwrap_or(0));
                 tracing::debug!(subject = self.source.log.name, neighbours = count, "in a swarm");
             }
@@ -150,7 +153,6 @@ impl Swarmer {
                 Event::Heard(Some(Heard::Lagged)) => swarm.lagged(now, random()),
                 Event::Heard(None) => {
                     link = None;
-                    company_at = Some(company_after);
                     swarm.lost(now, random());
                 }
                 Event::Grown => {
@@ -164,6 +166,7 @@ impl Swarmer {
                 let neighbours = link.as_ref().map(SwarmLink::neighbours).unwrap_or_default();
                 let company = self.hub.company(self.net.endpoint_id(), &neighbours);
                 self.hub.tell_others(&company);
+                told = company.told();
                 swarm.peers(begun.elapsed(), company.count(self.peers.iter().map(|peer| &peer.endpoint)), &mut out);
             }
             if look_at.is_some_and(|at| at <= Instant::now()) {
@@ -182,19 +185,20 @@ impl Swarmer {
         }
     }
 
-    /// Members by whose way the swarm is joined: peers with a session, and those of tickets.
-    fn members(&self) -> Vec<PeerAddr> {
+    /// Members by whose way the swarm is joined: peers with a session, those of whom these have told, and those of tickets.
+    fn members(&self, told: &[PeerAddr]) -> Vec<PeerAddr> {
         let connected = self.hub.peers();
-        merged(connected.iter().chain(&self.peers), MOST_MEMBERS)
+        merged(connected.iter().chain(told).chain(&self.peers), MOST_MEMBERS)
     }
 
-    /// Asks for neighbours: a neighbour passes that on, over a few others, to one that takes this node as another.
-    async fn seek(&self, swarm: &Swarm, link: Option<&SwarmLink>) {
+    /// Asks for neighbours: members that are known, and a neighbour, which passes that on to somebody else.
+    async fn seek(&self, swarm: &Swarm, link: Option<&SwarmLink>, told: &[PeerAddr]) {
         let Some(link) = link else { return };
         let neighbours: Vec<PeerAddr> = link.neighbours().into_iter().map(PeerAddr::new).collect();
         // Of the peers nobody knows whether they are in the swarm: they are called only where there is nobody else.
-        let peers = if neighbours.is_empty() { self.members() } else { Vec::new() };
-        link.invite(&merged(neighbours.iter().chain(swarm.recent()).chain(&peers), MOST_MEMBERS)).await;
+        let peers = if neighbours.is_empty() { self.members(&[]) } else { Vec::new() };
+        let members = neighbours.iter().chain(told).chain(swarm.recent()).chain(&peers);
+        link.invite(&merged(members, MOST_MEMBERS)).await;
     }
 
     async fn announce(&self, swarm: &Swarm, link: Option<&SwarmLink>, to_all: bool) {

@@ -9,7 +9,7 @@
 //! limit of its kind before a byte of it is read. A kind from 128 up may be skipped by who does not know it; any other ends
 //! the connection. `docs/protocol.md` is the specification, with the states and the rules that bind them.
 //!
-//! Where there are more peers than a handful, that gets about too ([`others`]), so that all of them join the subject's swarm.
+//! Who else shares a subject gets about too ([`others`]), so that where there are more than a handful all of them join its swarm.
 //! Beside the connections, members of a swarm tell each other by gossip what they have ([`announce`]); events never go that way.
 //!
 //! Nothing here does input or output. What holds of a message once it is [decoded](Message::decode) is its form; whether

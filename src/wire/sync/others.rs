@@ -1,15 +1,24 @@
-//! Who else shares a subject, in a few bytes: from it a node that has a session with one peer learns that there are many.
+//! Who else shares a subject: from it a node that has a session with one peer learns that there are many, and where to find some.
 //!
-//! It need not know who they are, nor all of them: so many as make a swarm worth while are enough, and the nearest ones. An
-//! endpoint is named by the beginning of its key, which tells the same one from another and lets nobody call it.
+//! It need not know all of them: so many as make a swarm worth while are enough, and the nearest ones. Where they are is said by those
+//! only who are in the swarm, where it is known anyway.
 //!
 //! | bytes | field | allowed |
 //! |---|---|---|
 //! | 1 | number of others | 0 to 6 |
-//! | 9 each | hops from the sender, the first 8 bytes of the endpoint's key | 1 to 5 hops; ascending by both; each name once |
+//! | | for each of them, ascending by hops and endpoint, each endpoint once: | |
+//! | 1 | hops from the sender | 1 to 5 |
+//! | 32 | endpoint | |
+//! | 1 | number of addresses | 0 to 2 |
+//! | 7 or 19 each | addresses, as in an [announcement](super::announce) | as there |
 
-use super::{Kind, SyncError};
-use crate::wire::{bytes::Reader, id::EndpointId};
+use std::net::SocketAddr;
+
+use super::{
+    Kind, SyncError,
+    announce::{MAX_PLACE_BYTES, announceable, read_place, write_place},
+};
+use crate::wire::{bytes::Reader, endpoint::PeerAddr, id::EndpointId};
 
 /// Most others that are told of: with these and the sender itself the receiver knows more than enough to join a swarm.
 pub const MAX_OTHERS: usize = 6;
@@ -17,31 +26,34 @@ pub const MAX_OTHERS: usize = 6;
 /// Most hops to one that is told of. Where there are six others, the sixth nearest is not farther than six hops from the receiver.
 pub const MAX_HOPS: u8 = 5;
 
-pub(super) const MAX_OTHERS_BYTES: usize = 1 + MAX_OTHERS * Other::BYTES;
+pub(super) const MAX_OTHERS_BYTES: usize = 1 + MAX_OTHERS * (1 + 32 + MAX_PLACE_BYTES);
 
 /// Somebody who shares the subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Other {
     /// Over how many links it is known: 1 for a peer with a session.
     pub hops: u8,
-    /// The beginning of its endpoint's key.
-    pub name: [u8; Self::NAME_BYTES],
+    /// Its endpoint.
+    pub endpoint: EndpointId,
+    /// Where it is, as far as that is known and told.
+    pub addrs: Vec<SocketAddr>,
 }
 
 impl Other {
-    /// Length of a name. That two endpoints of one subject have the same one does not happen by itself; who makes it happen is
-    /// counted once.
-    pub const NAME_BYTES: usize = 8;
-
-    const BYTES: usize = 1 + Self::NAME_BYTES;
-
-    /// What an endpoint is called.
+    /// A peer, so many links away.
     #[must_use]
-    pub const fn name_of(endpoint: &EndpointId) -> [u8; Self::NAME_BYTES] {
-        match endpoint.as_bytes().first_chunk() {
-            Some(name) => *name,
-            None => [0; Self::NAME_BYTES],
-        }
+    pub fn new(hops: u8, peer: PeerAddr) -> Self {
+        Self { hops, endpoint: peer.endpoint, addrs: peer.addrs }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn peer(&self) -> PeerAddr {
+        PeerAddr { addrs: self.addrs.clone(), ..PeerAddr::new(self.endpoint) }
+    }
+
+    const fn place(&self) -> (u8, EndpointId) {
+        (self.hops, self.endpoint)
     }
 }
 
@@ -50,24 +62,34 @@ impl Other {
 pub struct Others(Vec<Other>);
 
 impl Others {
-    /// The first of these: the nearest first, each name once, as far as they may be told of.
+    /// The first of these, which are ascending by hops and endpoint: each endpoint once, as far as they may be told of.
     #[must_use]
     pub fn nearest_of(sorted: impl IntoIterator<Item = Other>) -> Self {
         let mut others: Vec<Other> = Vec::with_capacity(MAX_OTHERS);
         for other in sorted {
-            if others.len() >= MAX_OTHERS || other.hops > MAX_HOPS {
+            if let Some(known) = others.iter_mut().find(|known| known.endpoint == other.endpoint) {
+                if known.addrs.is_empty() {
+                    known.addrs = announceable(&other.peer());
+                }
+            } else if others.len() >= MAX_OTHERS || other.hops > MAX_HOPS {
                 break;
-            }
-            if others.iter().all(|known| known.name != other.name) {
-                others.push(other);
+            } else {
+                others.push(Other { addrs: announceable(&other.peer()), ..other });
             }
         }
         Self(others)
     }
 
+    /// The same ones, wherever they are.
+    #[must_use]
+    pub fn without_addrs(mut self) -> Self {
+        self.0.iter_mut().for_each(|other| other.addrs.clear());
+        self
+    }
+
     /// They, the nearest first.
-    pub fn iter(&self) -> impl Iterator<Item = Other> {
-        self.0.iter().copied()
+    pub fn iter(&self) -> impl Iterator<Item = &Other> {
+        self.0.iter()
     }
 
     /// Whether there are none.
@@ -78,9 +100,10 @@ impl Others {
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.push(u8::try_from(self.0.len()).unwrap_or(u8::MAX));
-        for Other { hops, name } in &self.0 {
+        for Other { hops, endpoint, addrs } in &self.0 {
             out.push(*hops);
-            out.extend_from_slice(name);
+            out.extend_from_slice(endpoint.as_bytes());
+            write_place(addrs, out);
         }
     }
 
@@ -95,12 +118,14 @@ impl Others {
         let mut others: Vec<Other> = Vec::with_capacity(usize::from(count));
         for _ in 0..count {
             let [hops] = reader.array().map_err(&malformed)?;
-            let other = Other { hops, name: reader.array().map_err(&malformed)? };
+            let endpoint = EndpointId::from(reader.array::<32>().map_err(&malformed)?);
+            let addrs = read_place(&mut reader).map_err(&malformed)?.ok_or(bad("address"))?;
             if hops == 0 || hops > MAX_HOPS {
                 return Err(bad("hops"));
             }
-            let is_again = others.iter().any(|known| known.name == other.name);
-            if is_again || others.last().is_some_and(|last| *last >= other) {
+            let other = Other { hops, endpoint, addrs };
+            let is_again = others.iter().any(|known| known.endpoint == endpoint);
+            if is_again || others.last().is_some_and(|last| last.place() >= other.place()) {
                 return Err(bad("order of the others"));
             }
             others.push(other);
@@ -115,7 +140,11 @@ mod tests {
     use super::*;
 
     fn other(hops: u8, name: u8) -> Other {
-        Other { hops, name: [name; 8] }
+        Other { hops, endpoint: EndpointId::from([name; 32]), addrs: Vec::new() }
+    }
+
+    fn at(other: Other, addrs: &[&str]) -> Other {
+        Other { addrs: addrs.iter().map(|addr| addr.parse().unwrap()).collect(), ..other }
     }
 
     fn bytes(others: &[Other]) -> Vec<u8> {
@@ -126,13 +155,21 @@ mod tests {
 
     #[test]
     fn the_nearest_are_told_of_once_each_and_no_farther_than_is_of_use() {
-        let near = [other(1, 9), other(2, 3), other(2, 9), other(5, 1), other(6, 2)];
+        let near = [other(1, 9), other(2, 3), at(other(2, 9), &["192.0.2.1:9"]), other(5, 1), other(6, 2)];
         let others = Others::nearest_of(near);
-        assert_eq!(others, Others(vec![other(1, 9), other(2, 3), other(5, 1)]));
-        assert_eq!(Others::read(&bytes(&others.0)), Ok(others));
-        let many = Others::nearest_of((0..99).map(|name| other(1, name)));
+        assert_eq!(others, Others(vec![at(other(1, 9), &["192.0.2.1:9"]), other(2, 3), other(5, 1)]));
+        assert_eq!(Others::read(&bytes(&others.0)), Ok(others.clone()));
+        assert_eq!(others.without_addrs(), Others(vec![other(1, 9), other(2, 3), other(5, 1)]));
+    }
+
+    #[test]
+    fn of_many_with_many_addresses_the_first_are_told() {
+        let addrs = ["0.0.0.0:1", "[2001:db8::1]:1", "[2001:db8::2]:2", "192.0.2.1:3"];
+        let many = Others::nearest_of((0..99).map(|name| at(other(1, name), &addrs)));
         assert_eq!(many.iter().count(), MAX_OTHERS);
+        assert!(many.iter().all(|other| other.addrs.len() == 2));
         assert_eq!(bytes(&many.0).len(), MAX_OTHERS_BYTES);
+        assert_eq!(Others::read(&bytes(&many.0)), Ok(many));
     }
 
     #[test]
@@ -144,6 +181,10 @@ mod tests {
         assert!(bad(&[other(1, 1), other(2, 1)]).contains("order"), "the same one twice");
         let seven: Vec<Other> = (0..7).map(|name| other(1, name)).collect();
         assert!(bad(&seven).contains("number"));
+        let mut nowhere = bytes(&[at(other(1, 1), &["192.0.2.1:3"])]);
+        nowhere.truncate(nowhere.len() - 2);
+        nowhere.extend([0, 0]);
+        assert!(Others::read(&nowhere).unwrap_err().to_string().contains("address"), "port 0");
         for cut in 0..bytes(&seven[..3]).len() {
             assert!(Others::read(&bytes(&seven[..3])[..cut]).is_err());
         }

@@ -334,7 +334,7 @@ fn evidence_of_forks_is_sent_once_for_each_pair_of_digests_and_at_most_once_a_se
 }
 
 fn others(names: &[u8]) -> Others {
-    Others::nearest_of(names.iter().map(|name| Other { hops: 1, name: [*name; 8] }))
+    Others::nearest_of(names.iter().map(|name| Other { hops: 1, endpoint: [*name; 32].into(), addrs: Vec::new() }))
 }
 
 #[test]

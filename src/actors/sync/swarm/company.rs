@@ -9,12 +9,15 @@
 //!   nearest leads over a peer, and what that peer tells instead of it is no farther. With fewer, each knows them all.
 //! * Who is gone is forgotten: what goes round about it gets farther with each hop, and beyond [`MAX_HOPS`] it is not told.
 //!
+//! With it comes where members of the swarm are, so that a newcomer joins by way of several, and outlives the one that it knew.
+//!
 //! Which is the distance vector of routing (RIP, RFC 2453, with its split horizon), with six hops for infinity.
 
 use std::collections::BTreeSet;
 
 use super::limits::HANDFUL;
 use crate::wire::{
+    endpoint::{PeerAddr, merged},
     id::EndpointId,
     sync::{
         Other, Others,
@@ -31,40 +34,48 @@ pub struct Company {
 }
 
 /// Somebody, and through whom it is known.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 struct Way {
     other: Other,
-    via: [u8; Other::NAME_BYTES],
+    via: EndpointId,
 }
 
 impl Company {
     /// Of a node that has these peers and neighbours, each with what it has told.
     #[must_use]
-    pub fn new<'a>(me: EndpointId, near: impl IntoIterator<Item = (EndpointId, &'a Others)>) -> Self {
-        let (mut ways, my_name) = (Vec::new(), Other::name_of(&me));
-        for (endpoint, told) in near {
-            let via = Other::name_of(&endpoint);
-            let farther = told.iter().map(|Other { hops, name }| Other { hops: hops.saturating_add(1), name });
-            let all = farther.chain([Other { hops: 1, name: via }]);
-            ways.extend(all.filter(|other| other.name != my_name).map(|other| Way { other, via }));
+    pub fn new<'a>(me: EndpointId, near: impl IntoIterator<Item = (PeerAddr, &'a Others)>) -> Self {
+        let mut ways = Vec::new();
+        for (peer, told) in near {
+            let via = peer.endpoint;
+            let farther = told.iter().map(|other| Other { hops: other.hops.saturating_add(1), ..other.clone() });
+            let all = farther.chain([Other::new(1, peer)]);
+            ways.extend(all.filter(|other| other.endpoint != me).map(|other| Way { other, via }));
         }
-        ways.sort_unstable();
+        ways.sort_by_key(|way| (way.other.hops, way.other.endpoint, way.via));
         Self { me, ways }
     }
 
     /// How many others there are, with these who are known otherwise. Above [`HANDFUL`] it may be fewer than there are.
     #[must_use]
     pub fn count<'a>(&self, also: impl IntoIterator<Item = &'a EndpointId>) -> usize {
-        let also = also.into_iter().filter(|endpoint| **endpoint != self.me).map(Other::name_of);
-        also.chain(self.ways.iter().map(|way| way.other.name)).collect::<BTreeSet<_>>().len()
+        let also = also.into_iter().filter(|endpoint| **endpoint != self.me).copied();
+        also.chain(self.ways.iter().map(|way| way.other.endpoint)).collect::<BTreeSet<_>>().len()
     }
 
-    /// What this peer is told: others than itself, and not what is known through it only.
+    /// What this peer is told: others than itself, and not what is known through it only. Where they are is told by members of the
+    /// swarm, where it is no secret.
     #[must_use]
-    pub fn tells(&self, peer: &EndpointId) -> Others {
-        let peer = Other::name_of(peer);
-        let ways = self.ways.iter().filter(|way| way.via != peer && way.other.name != peer);
-        Others::nearest_of(ways.map(|way| way.other))
+    pub fn tells(&self, peer: EndpointId, is_in_swarm: bool) -> Others {
+        let ways = self.ways.iter().filter(|way| way.via != peer && way.other.endpoint != peer);
+        let others = Others::nearest_of(ways.map(|way| way.other.clone()));
+        if is_in_swarm { others } else { others.without_addrs() }
+    }
+
+    /// Where the nearest of those are that peers have told of.
+    #[must_use]
+    pub fn told(&self) -> Vec<PeerAddr> {
+        let told = self.ways.iter().filter(|way| way.via != way.other.endpoint && !way.other.addrs.is_empty());
+        merged(told.map(|way| way.other.peer()).collect::<Vec<_>>().iter(), MAX_OTHERS)
     }
 }
 
@@ -89,6 +100,10 @@ mod tests {
         EndpointId::from([u8::try_from(node).unwrap(); 32])
     }
 
+    fn peer_at(node: usize) -> PeerAddr {
+        PeerAddr { addrs: vec![([192, 0, 2, 7], 1 + u16::try_from(node).unwrap()).into()], ..PeerAddr::new(id(node)) }
+    }
+
     impl Graph {
         fn new(nodes: usize, links: impl IntoIterator<Item = (usize, usize)>) -> Self {
             Self { nodes, links: links.into_iter().collect(), told: BTreeMap::new() }
@@ -98,7 +113,7 @@ mod tests {
             let ends = self.links.iter().flat_map(|(one, other)| [(*one, *other), (*other, *one)]);
             let peers: Vec<usize> = ends.filter(|(one, _)| *one == node).map(|(_, other)| other).collect();
             let none = Others::default();
-            let near = peers.iter().map(|peer| (id(*peer), self.told.get(&(node, *peer)).unwrap_or(&none)));
+            let near = peers.iter().map(|peer| (peer_at(*peer), self.told.get(&(node, *peer)).unwrap_or(&none)));
             Company::new(id(node), near)
         }
 
@@ -106,8 +121,8 @@ mod tests {
         fn round(&mut self) -> bool {
             let mut now = BTreeMap::new();
             for (one, other) in &self.links {
-                now.insert((*one, *other), self.company(*other).tells(&id(*one)));
-                now.insert((*other, *one), self.company(*one).tells(&id(*other)));
+                now.insert((*one, *other), self.company(*other).tells(id(*one), true));
+                now.insert((*other, *one), self.company(*one).tells(id(*other), true));
             }
             std::mem::replace(&mut self.told, now) != self.told
         }
@@ -190,16 +205,34 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_chain_learns_where_the_six_next_are() {
+        let mut chain = chain(9);
+        chain.settles();
+        let mut told = chain.company(0).told();
+        told.sort_by_key(|peer| peer.endpoint);
+        assert_eq!(told, (2..7).map(peer_at).collect::<Vec<_>>(), "and the next one it knows itself");
+    }
+
+    #[test]
+    fn where_somebody_is_is_told_in_the_swarm_only() {
+        let none = Others::default();
+        let company = Company::new(id(1), [(peer_at(2), &none), (peer_at(3), &none), (PeerAddr::new(id(3)), &none)]);
+        assert_eq!(company.tells(id(2), true).iter().map(Other::peer).collect::<Vec<_>>(), [peer_at(3)]);
+        assert_eq!(company.tells(id(2), false).iter().map(Other::peer).collect::<Vec<_>>(), [PeerAddr::new(id(3))]);
+        assert_eq!(company.told(), []);
+    }
+
+    #[test]
     fn two_by_themselves_have_nothing_to_tell() {
-        let pair = Company::new(id(1), [(id(2), &Others::default())]);
-        assert!(pair.tells(&id(2)).is_empty());
+        let pair = Company::new(id(1), [(peer_at(2), &Others::default())]);
+        assert!(pair.tells(id(2), true).is_empty());
         assert_eq!(pair.count([]), 1);
     }
 
     #[test]
     fn peers_of_tickets_count_and_one_that_is_known_twice_counts_once() {
-        let told = Others::nearest_of([Other { hops: 1, name: Other::name_of(&id(1)) }]);
-        let company = Company::new(id(1), [(id(2), &told), (id(3), &Others::default())]);
+        let told = Others::nearest_of([Other::new(1, peer_at(1))]);
+        let company = Company::new(id(1), [(peer_at(2), &told), (peer_at(3), &Others::default())]);
         assert_eq!(company.count([&id(1), &id(3), &id(4)]), 3, "this node is not another one");
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! * It says what is here when that has grown, and to each new neighbour; not if somebody else has just said the same.
 //! * Who announces what was here before is behind: it hears what is here now, and visits.
-//! * Where it has hardly a neighbour it looks for more: by way of that one, of those it heard last, and of its peers.
+//! * Where it has hardly a neighbour it looks for more: by way of that one, of those that it was told of and heard last, and of its peers.
 //! * What may be on its way by a session is waited for, so that not everybody visits the one who wrote. Where as much has come
 //!   meanwhile, that is said instead: whoever still differs visits.
 //! * Gossip is open to all who know of the swarm. What is too much is dropped and who delivers far too much is not heard; what no

@@ -2,7 +2,8 @@
 //!
 //! Who joins a swarm of which it knows one member gets that one as its neighbour, and perhaps no other. When that one is gone it
 //! hears nobody any more, and in a chain nobody does who is behind it. So it joins again by way of its neighbour, which has it handed on
-//! over a few others to one that takes it (HyParView's random walk), and by way of those it heard last.
+//! over a few others to one that takes it (HyParView's random walk, which in a small swarm often leads back), of members that peers have
+//! told of, and of those it heard last.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -29,10 +29,13 @@ fn any_message() -> impl Strategy<Value = Message> {
         any_vector().prop_map(Message::Vector),
         (any::<Hash>(), any::<u64>()).prop_map(|(root, events)| Message::CaughtUp { root, events }),
         any::<bool>().prop_map(Message::Push),
-        vec((1..=MAX_HOPS, any::<[u8; 8]>()), 0..20).prop_map(|others| {
-            let mut others: Vec<Other> = others.into_iter().map(|(hops, name)| Other { hops, name }).collect();
+        vec((1..=MAX_HOPS, any::<[u8; 32]>(), vec(any::<(u32, u16)>(), 0..3)), 0..20).prop_map(|mut others| {
             others.sort();
-            Message::Others(Others::nearest_of(others))
+            let other = |(hops, endpoint, addrs): (u8, [u8; 32], Vec<(u32, u16)>)| {
+                let addrs = addrs.into_iter().map(|(ip, port)| (std::net::Ipv4Addr::from(ip), port).into()).collect();
+                Other { hops, endpoint: endpoint.into(), addrs }
+            };
+            Message::Others(Others::nearest_of(others.into_iter().map(other)))
         }),
     ]
 }
