@@ -341,6 +341,28 @@ fn an_address_given_by_hand_is_called_as_well_as_the_one_in_the_ticket() {
 }
 
 #[test]
+fn two_that_know_the_same_peer_only_go_on_without_it_where_they_were_told_to_be_in_the_swarm() {
+    let machines: [Machine; 3] = std::array::from_fn(|_| Machine::new());
+    let [hub, one, other] = &machines;
+    let options = "--listen 127.0.0.1:0 --swarm always --log warn,xaeroflux::subject::sync=debug";
+    let serves = machines.each_ref().map(|machine| machine.serve_with(options));
+    let ticket = hub.ticket("s");
+    for machine in [one, other] {
+        machine.join(&ticket);
+    }
+    hub.publish("s", &["by the hub"]);
+    until_same(&[hub, one, other], "s", 1);
+    until("they have found each other", || [one, other].iter().all(|machine| machine.has_logged("neighbours=2")));
+    let [at_hub, at_one, at_other] = serves;
+    at_hub.end();
+    one.publish("s", &["by a leaf"]);
+    until_same(&[one, other], "s", 2);
+    assert!(one.is_connected(&at_other.endpoint));
+    at_one.end();
+    at_other.end();
+}
+
+#[test]
 fn a_ticket_taken_while_nobody_is_there_is_kept_and_the_node_connects_and_reconnects_by_itself() {
     let (early, late) = (Machine::new(), Machine::new());
     let at_late = late.serve();

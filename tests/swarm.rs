@@ -27,9 +27,13 @@ struct Peer {
 }
 
 impl Peer {
-    /// One that knows the subject, and of others who share it these.
+    /// One that knows the subject, and of others who share it these, and is always in the swarm.
     fn knows(peers: &[PeerAddr]) -> Self {
-        let network = NetworkConfig::new().listen(([127, 0, 0, 1], 0).into()).swarm(Swarming::Always);
+        Self::in_mode(Swarming::Always, peers)
+    }
+
+    fn in_mode(swarming: Swarming, peers: &[PeerAddr]) -> Self {
+        let network = NetworkConfig::new().listen(([127, 0, 0, 1], 0).into()).swarm(swarming);
         let node = Node::builder().network(network).ephemeral().unwrap();
         let subject = node.join(&SubjectTicket::open(NAME, SubjectSecret::from(SECRET), peers).unwrap()).unwrap();
         let handle = subject.run().unwrap();
@@ -65,30 +69,92 @@ fn until_same(peers: &[Peer]) {
     });
 }
 
-#[test]
-fn nodes_that_know_one_neighbour_each_find_new_ones_when_the_chain_breaks() {
-    let mut chain = vec![Peer::knows(&[])];
-    for _ in 1..8 {
+/// So many nodes are in a swarm by themselves, and no fewer: each has more than five others.
+const LEAST: usize = 7;
+
+/// Nodes of which each knows the one before it.
+fn chain(nodes: usize, swarming: Swarming) -> Vec<Peer> {
+    let mut chain = vec![Peer::in_mode(swarming, &[])];
+    for _ in 1..nodes {
         let neighbour = chain.last().unwrap().addr();
-        chain.push(Peer::knows(&[neighbour]));
+        chain.push(Peer::in_mode(swarming, &[neighbour]));
     }
-    chain[0].add("first");
-    until_same(&chain);
-    // The only one whom both halves knew.
-    let middle = chain.remove(3);
-    drop(middle);
-    chain[0].add("second");
-    chain[6].add("third");
-    until_same(&chain);
-    let (left, right) = chain.split_at(3);
-    let crosses = |peer: &Peer| left.iter().any(|other| peer.is_connected(other));
-    assert!(right.iter().any(crosses), "it came over a connection that was not there before");
-    // Who is just calling somebody that is gone takes a while to stop: all at once.
+    chain
+}
+
+/// Until each has so many neighbours in the swarm.
+fn until_neighbours(peers: &[Peer], least: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let neighbours: Vec<_> = peers.iter().map(|peer| peer.subject.swarm_neighbours()).collect();
+        if neighbours.iter().all(|neighbours| neighbours.is_some_and(|neighbours| neighbours >= least)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not all have {least} neighbours: {neighbours:?}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Who is just calling somebody that is gone takes a while to stop: all at once.
+fn end(peers: Vec<Peer>) {
     std::thread::scope(|scope| {
-        for peer in chain {
+        for peer in peers {
             scope.spawn(move || drop(peer));
         }
     });
+}
+
+/// The one in the middle of a chain ends: the only one whom both halves knew.
+fn breaks(mut chain: Vec<Peer>) {
+    let middle = chain.len() / 2;
+    drop(chain.remove(middle));
+    chain[0].add("second");
+    chain.last().unwrap().add("third");
+    until_same(&chain);
+    let (left, right) = chain.split_at(middle);
+    let crosses = |peer: &Peer| left.iter().any(|other| peer.is_connected(other));
+    assert!(right.iter().any(crosses), "it came over a connection that was not there before");
+    end(chain);
+}
+
+#[test]
+fn nodes_that_know_one_neighbour_each_find_new_ones_when_the_chain_breaks() {
+    let chain = chain(8, Swarming::Always);
+    chain[0].add("first");
+    until_same(&chain);
+    breaks(chain);
+}
+
+#[test]
+fn in_a_chain_that_is_long_enough_all_join_the_swarm_by_themselves_and_outlive_its_middle() {
+    let chain = chain(LEAST, Swarming::Auto);
+    chain[0].add("first");
+    until_same(&chain);
+    until_neighbours(&chain, 2);
+    breaks(chain);
+}
+
+#[test]
+fn a_newcomer_who_knows_one_member_only_hears_from_the_others_when_that_one_is_gone() {
+    let mut star = vec![Peer::in_mode(Swarming::Auto, &[])];
+    let hub = star[0].addr();
+    star.extend((2..LEAST).map(|_| Peer::in_mode(Swarming::Auto, std::slice::from_ref(&hub))));
+    star[0].add("before");
+    until_same(&star);
+    assert!(star.iter().all(|peer| peer.subject.swarm_neighbours().is_none()), "they are a handful");
+    let known = star.last().unwrap().addr();
+    star.push(Peer::in_mode(Swarming::Auto, &[known]));
+    until_neighbours(&star, 2);
+    until_same(&star);
+    // The only one whom the newcomer knew, and who knew the newcomer.
+    drop(star.remove(LEAST - 2));
+    star[1].add("by another leaf");
+    until_same(&star);
+    let newcomer = star.last().unwrap();
+    assert!(star.iter().any(|peer| newcomer.is_connected(peer)), "over a connection that was not there before");
+    newcomer.add("by the newcomer");
+    until_same(&star);
+    end(star);
 }
 
 /// Somebody who speaks the gossip's own protocol, and knows the name of the swarm.
@@ -101,6 +167,8 @@ struct Eve {
 
 impl Eve {
     fn joins(peer: &Peer) -> Self {
+        // Before that it does not speak her protocol, and she asks once.
+        until("the peer is in the swarm", || peer.subject.swarm_neighbours().is_some());
         let addr = peer.addr();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (endpoint, gossip, topic) = runtime.block_on(async {
@@ -130,7 +198,8 @@ impl Eve {
             let gossip =
                 Gossip::builder().alpn("xaeroflux-swarm/1").broadcast_config(broadcast).spawn(endpoint.clone());
             let topic = TopicId::from_bytes(*AnnounceKey::new(&SubjectSecret::from(SECRET)).topic());
-            let topic = gossip.subscribe_and_join(topic, vec![id]).await.unwrap();
+            let joining = gossip.subscribe_and_join(topic, vec![id]);
+            let topic = tokio::time::timeout(PATIENCE, joining).await.expect("she becomes a neighbour").unwrap();
             (endpoint, gossip, topic)
         });
         Self { runtime, endpoint, _gossip: gossip, topic: Some(topic) }
@@ -143,12 +212,14 @@ impl Eve {
         let mut number = 0;
         while !until() {
             assert!(Instant::now() < deadline, "she is never cut off: {number} messages");
-            self.runtime.block_on(async {
+            let saying = async {
                 for _ in 0..1_000 {
                     number += 1;
                     let _ = sender.broadcast(say(number).into()).await;
                 }
-            });
+            };
+            // Her own gossip may come to take nothing any more: then the deadline ends it.
+            self.runtime.block_on(async { drop(tokio::time::timeout(Duration::from_secs(1), saying).await) });
         }
         println!("she is cut off after {number} messages");
         drop(receiver);

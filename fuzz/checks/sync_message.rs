@@ -3,7 +3,7 @@
 use xaeroflux::wire::sync::{HEADER_BYTES, Header, Kind, Message};
 
 /// Every kind that this version knows, and the first of those that may be skipped and of those that may not.
-const KINDS: [u8; 12] = [1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 23, 128];
+const KINDS: [u8; 13] = [1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 23, 128, 129];
 
 /// Panics where it does not hold.
 pub fn check(bytes: &[u8]) {

@@ -140,6 +140,22 @@ pub struct ServeArgs {
     /// A relay for peers that cannot be reached directly; may be given several times
     #[arg(long, value_name = "URL", value_parser = relay_url)]
     pub relay: Vec<String>,
+
+    /// When to join the swarm of a subject: there nodes hear by gossip who has something new, without a session with everybody
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub swarm: Swarm,
+}
+
+/// When a node joins swarms: the library's `Swarming`, as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Swarm {
+    /// Where more than a handful of others share the subject
+    #[default]
+    Auto,
+    /// However few share it
+    Always,
+    /// Never: the node talks to those only whom it was told of
+    Never,
 }
 
 /// Arguments of `id`.

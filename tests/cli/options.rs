@@ -89,6 +89,8 @@ fn arguments_that_make_no_sense_are_usage_errors() {
         "serve --peer 10.0.0.1:4433",
         "serve --relay nowhere",
         "serve --relay ftp://relay.example",
+        "serve --swarm",
+        "serve --swarm sometimes",
         "serve now",
     ] {
         let done = machine.run(args.split_whitespace(), "");

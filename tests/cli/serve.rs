@@ -21,6 +21,21 @@ fn it_says_when_it_is_ready_and_ends_cleanly_when_asked_to() {
 }
 
 #[test]
+fn it_takes_each_way_to_be_in_swarms_and_its_help_names_them() {
+    let machine = Machine::new();
+    for swarm in ["auto", "always", "never"] {
+        let serve = Running::start(&mut machine.command(["serve", "--listen", "127.0.0.1:0", "--swarm", swarm]));
+        assert_eq!(serve.line()["ready"], true, "{swarm}");
+        serve.signal("TERM");
+        assert_eq!(serve.end().code, 0, "{swarm}");
+    }
+    let help = machine.run(["serve", "--help"], "").stdout;
+    for said in ["--swarm <WHEN>", "[default: auto]", "- always:", "- never:"] {
+        assert!(help.contains(said), "{said}: {help}");
+    }
+}
+
+#[test]
 fn other_commands_publish_and_read_through_it() {
     let machine = Machine::new();
     let serve = machine.serve();

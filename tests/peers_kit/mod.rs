@@ -56,6 +56,11 @@ impl Machine {
         self.root.path().join(name)
     }
 
+    /// Whether a process has logged this.
+    pub fn has_logged(&self, words: &str) -> bool {
+        std::fs::read_to_string(self.complaints()).unwrap_or_default().contains(words)
+    }
+
     fn complaints(&self) -> PathBuf {
         self.root.path().join("stderr")
     }

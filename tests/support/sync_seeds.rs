@@ -12,7 +12,8 @@ use xaeroflux::{
         interest::Interest,
         sign::SecretIdentity,
         sync::{
-            Bye, ByeReason, Events, Fork, Hello, LogProof, Message, Role, Summary, Tag, Vector, VectorEntry, Versions,
+            Bye, ByeReason, Events, Fork, Hello, LogProof, Message, Other, Others, Role, Summary, Tag, Vector,
+            VectorEntry, Versions,
         },
     },
 };
@@ -103,6 +104,13 @@ pub fn messages(dir: &Path) {
     seeds.write("interest_in_more_authors_than_there_are", &changed(&interest, 5, 2));
     let no_time = [&interest[..interest.len() - 8], &[0; 8]].concat();
     seeds.write("interest_in_a_time_that_is_none", &no_time);
+    let others = Others::nearest_of([1, 2].map(|name| Other {
+        hops: 1,
+        endpoint: [name; 32].into(),
+        addrs: vec![([192, 0, 2, name], 4433).into()],
+    }));
+    seeds.write("good_others", &Message::Others(others.clone()).encode());
+    seeds.write("others_out_of_order", &changed(&Message::Others(others).encode(), 5 + 1 + 41 + 1, 0));
     seeds.write("of_an_unknown_kind", &[99, 0, 0, 0, 0]);
     seeds.write("that_may_be_skipped", &[200, 1, 0, 0, 0, 7]);
     seeds.write("of_a_giant_length", &[19, 0xFF, 0xFF, 0xFF, 0xFF]);
@@ -124,7 +132,7 @@ pub fn hellos(dir: &Path) {
     seeds.write("good_of_a_newer_minor_version", &says(newer, Role::Dialer));
     seeds.write("of_another_major_version", &says(Versions { major: 200, ..Versions::OURS }, Role::Dialer));
     seeds.write("of_the_acceptor", &says(Versions::OURS, Role::Acceptor));
-    seeds.write("with_another_minor_version_than_was_signed", &changed(&good, 7, 1));
+    seeds.write("with_another_minor_version_than_was_signed", &changed(&good, 7, 100));
     seeds.write("with_another_signature", &changed(&good, good.len() - 1, good[good.len() - 1] ^ 1));
 }
 

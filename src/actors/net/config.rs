@@ -10,10 +10,10 @@ use crate::wire::endpoint::PeerAddr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Swarming {
-    /// While more than a handful of peers share the subject.
+    /// While more than a handful of others share the subject, as far as peers tell: it is enough to know one of them.
     #[default]
     Auto,
-    /// For each subject that is shared: also where one peer is known, so that the others are found through it.
+    /// For each subject that is shared, however few share it: so that those are found whom the peers know.
     Always,
     /// Never: a node talks to whom it was told of.
     Never,
@@ -94,7 +94,7 @@ impl NetworkConfig {
         super::endpoint::relay_url(url).map(|_| ())
     }
 
-    /// When the node joins the swarm of a subject: with more than a handful of peers, unless this is called.
+    /// When the node joins the swarm of a subject: where more than a handful of others share it, unless this is called.
     pub const fn swarm(mut self, swarming: Swarming) -> Self {
         self.swarming = swarming;
         self

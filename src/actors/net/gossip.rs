@@ -244,9 +244,9 @@ impl SwarmLink {
         }
     }
 
-    /// How many neighbours there are.
-    pub(crate) fn neighbours(&self) -> usize {
-        self.receiver.neighbors().count()
+    /// The neighbours.
+    pub(crate) fn neighbours(&self) -> Vec<EndpointId> {
+        self.receiver.neighbors().map(|neighbour| EndpointId::from(*neighbour.as_bytes())).collect()
     }
 
     /// Says this to everybody, or to the neighbours only.

@@ -31,11 +31,11 @@ use std::{
 };
 
 use serde::Serialize;
-use xaeroflux::{EndpointId, NetworkConfig, Node, PeerAddr};
+use xaeroflux::{EndpointId, NetworkConfig, Node, PeerAddr, Swarming};
 
 use self::{clients::Clients, door::Door, served::Served, socket::Socket};
 use super::{
-    args::{Global, ServeArgs},
+    args::{Global, ServeArgs, Swarm},
     console::Streams,
     exit::{Exit, Failure},
     peer::Peer,
@@ -83,7 +83,11 @@ pub fn run(global: &Global, args: &ServeArgs, Streams { output, console }: &mut 
 
 /// Opens the node, with its network.
 fn start(global: &Global, args: &ServeArgs) -> Result<(Node, Ready), Failure> {
-    let mut network = NetworkConfig::new();
+    let mut network = NetworkConfig::new().swarm(match args.swarm {
+        Swarm::Auto => Swarming::Auto,
+        Swarm::Always => Swarming::Always,
+        Swarm::Never => Swarming::Never,
+    });
     for addr in &args.listen {
         network = network.listen(*addr);
     }

@@ -183,6 +183,7 @@ impl Driver {
                 Some(told) = self.told.recv() => Event::Input(match told {
                     Told::Turn { push } => Input::Turn { push },
                     Told::Push(push) => Input::SetPush(push),
+                    Told::Others(others) => Input::Others(others),
                 }),
                 Ok(()) = commits.changed() => Event::Grown,
                 () = sleep_until(due) => Event::Time,
@@ -312,6 +313,7 @@ impl State {
             // A task that has ended says so by itself.
             Output::Store(events) => drop(self.links.arrived.send(Arrived::Events(events))),
             Output::TakeFork(fork) => drop(self.links.arrived.send(Arrived::Fork(fork))),
+            Output::PeerKnows(others) => hub.note_others(id, others),
             Output::AskTurn => hub.ask_turn(id),
             Output::ReturnTurn => hub.return_turn(id),
             Output::Wake(wake) => self.wake = wake,

@@ -1,9 +1,6 @@
 //! What the sessions of one subject share: who may download, who pushes, and what they have seen of their peers.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::{HashMap, HashSet};
 use tokio::sync::{
@@ -17,13 +14,14 @@ use crate::{
         net::PeerInfo,
         sync::{
             session::Status,
-            swarm::Sessions,
+            swarm::{Company, Sessions},
             turns::{Turns, Wish},
         },
     },
     wire::{
         endpoint::PeerAddr,
         id::{EndpointId, XaeroID},
+        sync::Others,
     },
 };
 
@@ -31,12 +29,14 @@ use crate::{
 const MOST_DOUBTS: usize = 4_096;
 
 /// What a session is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Told {
     /// It may download now.
     Turn { push: bool },
     /// Its peer is to push events, or no longer.
     Push(bool),
+    /// Its peer is to be told of these others.
+    Others(Others),
 }
 
 /// What a subject has with one peer.
@@ -49,14 +49,19 @@ pub(crate) struct Standing {
     pub(crate) known: u64,
 }
 
+impl Standing {
+    /// Where the peer is.
+    fn addr(&self) -> PeerAddr {
+        PeerAddr { addrs: self.peer.addr.into_iter().collect(), ..PeerAddr::new(self.peer.endpoint) }
+    }
+}
+
 /// Shared by the sessions of one subject.
 #[derive(Default)]
 pub(crate) struct Hub {
     state: Mutex<State>,
-    /// A session has begun or ended.
+    /// A session has begun or ended, or its peer knows of others.
     changed: Notify,
-    /// Whether the subject is in its swarm.
-    is_in_swarm: AtomicBool,
 }
 
 #[derive(Default)]
@@ -66,23 +71,28 @@ struct State {
     sessions: HashMap<u64, Entry>,
     /// Authors of whom a peer has sent what does not continue the log here. A fork, or a lie.
     doubts: HashSet<(EndpointId, XaeroID)>,
+    /// How many neighbours there are in the subject's swarm, while the subject is there.
+    neighbours: Option<usize>,
 }
 
 struct Entry {
     tell: UnboundedSender<Told>,
     standing: Standing,
+    /// Who else shares the subject: as the peer says, and as it was told.
+    heard: Others,
+    told: Others,
 }
 
 impl Hub {
     /// A session begins: its number, and what it will be told.
     pub(super) fn join(&self, peer: PeerInfo) -> (u64, UnboundedReceiver<Told>) {
-        // Bounded by what the coordinator says: a turn, or whether to push.
+        // Bounded by what is said: a turn, or whether to push, or who else there is.
         let (tell, told) = unbounded_channel();
         let mut state = self.lock();
         state.next += 1;
         let id = state.next;
         let standing = Standing { peer, status: Status::Opening, new: 0, known: 0 };
-        state.sessions.insert(id, Entry { tell, standing });
+        state.sessions.insert(id, Entry { tell, standing, heard: Others::default(), told: Others::default() });
         state.change(|turns, wishes| turns.join(id, wishes));
         self.changed.notify_one();
         (id, told)
@@ -144,19 +154,53 @@ impl Hub {
         !state.doubts.insert((endpoint, author))
     }
 
-    /// Waits until a session begins or ends. One waits at a time.
+    /// A peer has said who else shares the subject.
+    pub(super) fn note_others(&self, id: u64, others: Others) {
+        if let Some(entry) = self.lock().sessions.get_mut(&id) {
+            entry.heard = others;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Who shares the subject: the peers with a session, whom they know of, and these neighbours in its swarm. `me`: this node.
+    pub(super) fn company(&self, me: EndpointId, neighbours: &[EndpointId]) -> Company {
+        let (state, none) = (self.lock(), Others::default());
+        let peers = state.sessions.values().map(|entry| (entry.standing.addr(), &entry.heard));
+        Company::new(me, peers.chain(neighbours.iter().map(|neighbour| (PeerAddr::new(*neighbour), &none))))
+    }
+
+    /// Has each peer told of others what it was not told yet.
+    pub(super) fn tell_others(&self, company: &Company) {
+        let mut state = self.lock();
+        let is_in_swarm = state.neighbours.is_some();
+        for entry in state.sessions.values_mut() {
+            let others = company.tells(entry.standing.peer.endpoint, is_in_swarm);
+            if others != entry.told {
+                entry.told = others.clone();
+                // One that has ended leaves in a moment.
+                let _ = entry.tell.send(Told::Others(others));
+            }
+        }
+    }
+
+    /// Waits until a session begins or ends, or a peer knows of others. One waits at a time.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Notes whether the subject is in its swarm.
-    pub(super) fn note_swarm(&self, is_in: bool) {
-        self.is_in_swarm.store(is_in, Ordering::Relaxed);
+    /// Notes how many neighbours there are in the subject's swarm, `None` while it is not there; and returns what was noted before.
+    pub(super) fn note_swarm(&self, neighbours: Option<usize>) -> Option<usize> {
+        std::mem::replace(&mut self.lock().neighbours, neighbours)
     }
 
     /// Whether the subject is in its swarm.
     pub(super) fn is_in_swarm(&self) -> bool {
-        self.is_in_swarm.load(Ordering::Relaxed)
+        self.neighbours().is_some()
+    }
+
+    /// How many neighbours there are in the subject's swarm, while it is there.
+    pub(crate) fn neighbours(&self) -> Option<usize> {
+        self.lock().neighbours
     }
 
     /// How many events each peer with a session has brought.
@@ -168,11 +212,7 @@ impl Hub {
 
     /// The peers with a session, and where they are.
     pub(super) fn peers(&self) -> Vec<PeerAddr> {
-        let of = |entry: &Entry| {
-            let peer = &entry.standing.peer;
-            PeerAddr { addrs: peer.addr.into_iter().collect(), ..PeerAddr::new(peer.endpoint) }
-        };
-        self.lock().sessions.values().map(of).collect()
+        self.lock().sessions.values().map(|entry| entry.standing.addr()).collect()
     }
 
     /// What the subject has with each peer.

@@ -33,6 +33,13 @@ impl Subject {
         peers.sort_by_key(|peer| peer.endpoint);
         peers
     }
+
+    /// How many members of the subject's swarm tell this node directly what they have: see
+    /// [`NetworkConfig::swarm`](crate::NetworkConfig::swarm). `None` while the subject is not in its swarm, 0 while it has found nobody there.
+    #[must_use]
+    pub fn swarm_neighbours(&self) -> Option<usize> {
+        self.core().and_then(|core| core.running()).and_then(|running| running.hub.neighbours())
+    }
 }
 
 impl From<Standing> for SubjectPeer {

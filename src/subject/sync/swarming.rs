@@ -1,7 +1,7 @@
 //! A subject in its swarm: the shell of [`Swarm`], which decides.
 //!
-//! One task a subject, on the network's threads. Where the subject has a handful of peers it waits for that to change and does
-//! nothing else. In the swarm it looks at the log when that has grown, says what is here, and hears what others have. What
+//! One task a subject, on the network's threads. Each peer is told who else shares the subject, as far as this node knows; where
+//! there are no more than a handful, nothing else is done. In the swarm it looks at the log when that has grown, says what is here, and hears what others have. What
 //! is visited enters the book of peers like any other peer; the session on that connection is an ordinary one.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -16,7 +16,7 @@ use crate::{
     actors::{
         net::{Heard, NetHandle, SwarmLink, Swarming},
         storage::StorageError,
-        sync::swarm::{Action, Swarm, limits::HANDFUL},
+        sync::swarm::{Action, Swarm},
     },
     wire::{
         endpoint::{PeerAddr, merged},
@@ -28,8 +28,9 @@ use crate::{
 /// Between two looks at a log that keeps growing.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
-/// Between two attempts to find neighbours by way of the peers, while there are none.
-const ALONE_PAUSE: Duration = Duration::from_secs(20);
+/// Between two reckonings of who shares the subject. What changes is told on from peer to peer, six times at most, and nobody waits
+/// for it.
+const COMPANY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Members by whose way a swarm is joined.
 const MOST_MEMBERS: usize = 16;
@@ -54,7 +55,7 @@ struct Visits {
 
 impl Drop for Visits {
     fn drop(&mut self) {
-        self.hub.note_swarm(false);
+        let _ = self.hub.note_swarm(None);
         for endpoint in &self.visited {
             self.net.part(*endpoint);
         }
@@ -81,15 +82,17 @@ impl Swarmer {
         let mut swarm = Swarm::new(self.net.endpoint_id(), forced);
         let mut visits = Visits { hub: Arc::clone(&self.hub), net: self.net.clone(), visited: BTreeSet::new() };
         let mut link: Option<SwarmLink> = None;
-        let (mut commits, mut look_at, mut alone_at) = (self.source.log.commits(), None, None);
-        swarm.peers(Duration::ZERO, self.known().len(), &mut out);
+        let (mut commits, mut look_at) = (self.source.log.commits(), None);
+        let (mut company_at, mut company_after) = (Some(begun), begun);
+        // Members that peers have told of.
+        let mut told: Vec<PeerAddr> = Vec::new();
         loop {
             for action in std::mem::take(&mut out) {
                 match action {
-                    Action::Join => match self.net.swarm(*self.key.topic(), &self.members()).await {
+                    Action::Join => match self.net.swarm(*self.key.topic(), &self.members(&told)).await {
                         Ok(joined) => {
                             link = Some(joined);
-                            (look_at, alone_at) = (Some(Instant::now()), Instant::now().checked_add(ALONE_PAUSE));
+                            look_at = Some(Instant::now());
                         }
                         Err(error) => {
                             tracing::debug!(%error, subject = self.source.log.name, "the swarm could not be joined");
@@ -97,6 +100,7 @@ impl Swarmer {
                         }
                     },
                     Action::Leave => link = None,
+                    Action::Seek => self.seek(&swarm, link.as_ref(), &told).await,
                     Action::Announce { to_all } => self.announce(&swarm, link.as_ref(), to_all).await,
                     Action::Visit(peer) => {
                         let endpoint = peer.endpoint;
@@ -119,9 +123,17 @@ impl Swarmer {
                     }
                 }
             }
-            self.hub.note_swarm(link.is_some());
+            let count = link.as_ref().map(|link| link.neighbours().len());
+            let former = self.hub.note_swarm(count);
+            if former.is_some() != count.is_some() {
+                company_at = Some(company_after);
+            }
+            if former != count {
+                swarm.neighbours(begun.elapsed(), count.unwrap_or(0));
+                tracing::debug!(subject = self.source.log.name, neighbours = count, "in a swarm");
+            }
             let next = swarm.next().and_then(|next| begun.checked_add(next));
-            let next = next.into_iter().chain(look_at).chain(alone_at.filter(|_| link.is_some())).min();
+            let next = next.into_iter().chain(company_at).chain(look_at).min();
             let event = tokio::select! {
                 said = hear(&mut link) => Event::Heard(said),
                 () = self.hub.changed() => Event::Peers,
@@ -133,18 +145,29 @@ impl Swarmer {
                 Event::Heard(Some(Heard::Message { bytes, from, is_own })) => {
                     swarm.heard(now, (from, is_own), || Announcement::open(&bytes, &self.key), random(), &mut out);
                 }
-                Event::Heard(Some(Heard::Up)) => swarm.neighbour_up(now, random()),
-                Event::Heard(Some(Heard::Down)) => {}
+                Event::Heard(Some(Heard::Up)) => {
+                    swarm.neighbour_up(now, random());
+                    company_at = Some(company_after);
+                }
+                Event::Heard(Some(Heard::Down)) | Event::Peers => company_at = Some(company_after),
                 Event::Heard(Some(Heard::Lagged)) => swarm.lagged(now, random()),
                 Event::Heard(None) => {
                     link = None;
                     swarm.lost(now, random());
                 }
-                Event::Peers => swarm.peers(now, self.known().len(), &mut out),
                 Event::Grown => {
                     look_at = Instant::now().checked_add(LOOK_PAUSE);
                 }
                 Event::Time => {}
+            }
+            if company_at.is_some_and(|at| at <= Instant::now()) {
+                company_at = None;
+                company_after = Instant::now().checked_add(COMPANY_PAUSE).unwrap_or(begun);
+                let neighbours = link.as_ref().map(SwarmLink::neighbours).unwrap_or_default();
+                let company = self.hub.company(self.net.endpoint_id(), &neighbours);
+                self.hub.tell_others(&company);
+                told = company.told();
+                swarm.peers(begun.elapsed(), company.count(self.peers.iter().map(|peer| &peer.endpoint)), &mut out);
             }
             if look_at.is_some_and(|at| at <= Instant::now()) {
                 look_at = None;
@@ -155,14 +178,6 @@ impl Swarmer {
                     Err(error) => tracing::debug!(%error, "a log could not be looked at for its swarm"),
                 }
             }
-            if let Some(link) = &link
-                && alone_at.is_some_and(|at| at <= Instant::now())
-            {
-                alone_at = Instant::now().checked_add(ALONE_PAUSE);
-                if link.neighbours() == 0 {
-                    link.invite(&self.members()).await;
-                }
-            }
             let now = begun.elapsed();
             if swarm.next().is_some_and(|next| next <= now) {
                 swarm.time(now, &self.hub.brought(), random(), &mut out);
@@ -170,16 +185,20 @@ impl Swarmer {
         }
     }
 
-    /// Those who share the subject, as far as is known: peers of tickets, and those with a session.
-    fn known(&self) -> Vec<PeerAddr> {
+    /// Members by whose way the swarm is joined: peers with a session, those of whom these have told, and those of tickets.
+    fn members(&self, told: &[PeerAddr]) -> Vec<PeerAddr> {
         let connected = self.hub.peers();
-        merged(connected.iter().chain(&self.peers), 2 * HANDFUL)
+        merged(connected.iter().chain(told).chain(&self.peers), MOST_MEMBERS)
     }
 
-    /// Members by whose way the swarm is joined.
-    fn members(&self) -> Vec<PeerAddr> {
-        let connected = self.hub.peers();
-        merged(connected.iter().chain(&self.peers), MOST_MEMBERS)
+    /// Asks for neighbours: members that are known, and a neighbour, which passes that on to somebody else.
+    async fn seek(&self, swarm: &Swarm, link: Option<&SwarmLink>, told: &[PeerAddr]) {
+        let Some(link) = link else { return };
+        let neighbours: Vec<PeerAddr> = link.neighbours().into_iter().map(PeerAddr::new).collect();
+        // Of the peers nobody knows whether they are in the swarm: they are called only where there is nobody else.
+        let peers = if neighbours.is_empty() { self.members(&[]) } else { Vec::new() };
+        let members = neighbours.iter().chain(told).chain(swarm.recent()).chain(&peers);
+        link.invite(&merged(members, MOST_MEMBERS)).await;
     }
 
     async fn announce(&self, swarm: &Swarm, link: Option<&SwarmLink>, to_all: bool) {

@@ -42,11 +42,14 @@ const TOPIC_CONTEXT: &str = "xaeroflux 2026 swarm topic v1";
 /// Most addresses in an announcement: one on the local network and one beyond it.
 pub const MAX_ANNOUNCED_ADDRS: usize = 2;
 
+/// Most bytes of where a member is.
+pub(super) const MAX_PLACE_BYTES: usize = 1 + MAX_ANNOUNCED_ADDRS * (1 + 16 + 2);
+
 /// Length of what authenticates an announcement.
 const TAG_BYTES: usize = 32;
 
 /// Most bytes of an announcement: far below what breaks a link of the gossip.
-pub const MAX_ANNOUNCEMENT_BYTES: usize = 1 + 8 + 32 + 8 + 32 + 1 + MAX_ANNOUNCED_ADDRS * (1 + 16 + 2) + TAG_BYTES;
+pub const MAX_ANNOUNCEMENT_BYTES: usize = 1 + 8 + 32 + 8 + 32 + MAX_PLACE_BYTES + TAG_BYTES;
 
 /// What one node of a swarm tells all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,10 +123,7 @@ impl Announcement {
     /// What is announced of this node: of its addresses the first ones that lead anywhere.
     #[must_use]
     pub fn new(nonce: [u8; 8], root: Hash, events: u64, holder: &PeerAddr) -> Self {
-        let mut addrs = holder.normalized().addrs;
-        addrs.retain(is_announceable);
-        addrs.truncate(MAX_ANNOUNCED_ADDRS);
-        Self { nonce, root, events, holder: holder.endpoint, addrs }
+        Self { nonce, root, events, holder: holder.endpoint, addrs: announceable(holder) }
     }
 
     /// Where the holder is.
@@ -176,13 +176,7 @@ impl Announcement {
         bytes.extend_from_slice(&self.root);
         bytes.extend_from_slice(&self.events.to_le_bytes());
         bytes.extend_from_slice(self.holder.as_bytes());
-        // The fields are public: what nobody could read is not written.
-        let addrs: Vec<&SocketAddr> =
-            self.addrs.iter().filter(|addr| is_announceable(addr)).take(MAX_ANNOUNCED_ADDRS).collect();
-        bytes.push(u8::try_from(addrs.len()).unwrap_or(0));
-        for addr in addrs {
-            write_addr(addr, &mut bytes);
-        }
+        write_place(&self.addrs, &mut bytes);
         bytes
     }
 
@@ -198,21 +192,43 @@ impl Announcement {
         }
         let (nonce, root) = (reader.array()?, reader.array()?);
         let (events, holder) = (reader.u64()?, EndpointId::from(reader.array::<32>()?));
-        let [count] = reader.array()?;
-        if usize::from(count) > MAX_ANNOUNCED_ADDRS {
-            return Err(AnnounceError::BadAddress);
-        }
-        let mut addrs = Vec::new();
-        for _ in 0..count {
-            let addr = read_addr(&mut reader).filter(is_announceable).ok_or(AnnounceError::BadAddress)?;
-            if addrs.contains(&addr) {
-                return Err(AnnounceError::BadAddress);
-            }
-            addrs.push(addr);
-        }
+        let addrs = read_place(&mut reader)?.ok_or(AnnounceError::BadAddress)?;
         reader.finish()?;
         Ok(Self { nonce, root, events, holder, addrs })
     }
+}
+
+/// Where a peer is, as it is told: the first of its addresses that lead anywhere.
+pub(super) fn announceable(peer: &PeerAddr) -> Vec<SocketAddr> {
+    let mut addrs = peer.normalized().addrs;
+    addrs.retain(is_announceable);
+    addrs.truncate(MAX_ANNOUNCED_ADDRS);
+    addrs
+}
+
+/// Appends where a member is. The fields are public: what nobody could read is not written.
+pub(super) fn write_place(addrs: &[SocketAddr], out: &mut Vec<u8>) {
+    let addrs: Vec<&SocketAddr> = addrs.iter().filter(|addr| is_announceable(addr)).take(MAX_ANNOUNCED_ADDRS).collect();
+    out.push(u8::try_from(addrs.len()).unwrap_or(0));
+    for addr in addrs {
+        write_addr(addr, out);
+    }
+}
+
+/// Reads what [`write_place`] wrote; `None` where an address is there that nobody may tell.
+pub(super) fn read_place(reader: &mut Reader<'_>) -> Result<Option<Vec<SocketAddr>>, ProofError> {
+    let [count] = reader.array()?;
+    if usize::from(count) > MAX_ANNOUNCED_ADDRS {
+        return Ok(None);
+    }
+    let mut addrs = Vec::new();
+    for _ in 0..count {
+        match read_addr(reader).filter(is_announceable) {
+            Some(addr) if !addrs.contains(&addr) => addrs.push(addr),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(addrs))
 }
 
 /// Whether it may be the address of one machine.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{SyncError, chunk, hello, message, tag};
+use super::{SyncError, chunk, hello, message, others, tag};
 use crate::wire::interest::MAX_INTEREST_BYTES;
 
 /// Length of a frame's header: the kind, and the length of the body.
@@ -40,9 +40,11 @@ impl Kind {
     pub const FORK: Self = Self(21);
     /// Whether events are to be pushed as they come.
     pub const PUSH: Self = Self(22);
+    /// Who else shares the subject. Of minor version 1; who does not know it skips it.
+    pub const OTHERS: Self = Self(128);
 
     /// What part of the subject the sender keeps.
-    pub const INTEREST: Self = Self(144);
+    pub const INTEREST: Self = Self(129);
 
     /// The byte.
     #[must_use]
@@ -79,6 +81,7 @@ impl Kind {
             Self::FORK => message::MAX_FORK_BYTES,
             Self::PUSH => message::PUSH_BYTES,
             Self::INTEREST => MAX_INTEREST_BYTES,
+            Self::OTHERS => others::MAX_OTHERS_BYTES,
             Self(byte) if byte >= FIRST_OPTIONAL => MAX_SKIPPED_BYTES,
             Self(byte) => return Err(SyncError::UnknownKind(byte)),
         })
@@ -97,6 +100,7 @@ impl Kind {
             Self::FORK => "fork",
             Self::PUSH => "push",
             Self::INTEREST => "interest",
+            Self::OTHERS => "others",
             _ => return None,
         })
     }

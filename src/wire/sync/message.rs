@@ -1,6 +1,6 @@
 //! The messages of the protocol, and their encodings.
 
-use super::{Events, Hello, Kind, SyncError, Tag, frame, hello, tag};
+use super::{Events, Hello, Kind, Others, SyncError, Tag, frame, hello, tag};
 use crate::wire::{
     bytes::Reader,
     fork::{ForkEvidence, MAX_FORK_BYTES as MAX_EVIDENCE_BYTES},
@@ -59,6 +59,8 @@ pub enum Message {
     /// What part of the subject the sender keeps: between those who both know of [`FILTERS`](super::hello::FILTERS), the
     /// first message of each side, and again when it changes.
     Interest(Box<Interest>),
+    /// Who else shares the subject, as far as the sender knows.
+    Others(Others),
 }
 
 /// What a side has of a subject, in one hash.
@@ -204,6 +206,7 @@ impl Message {
             Self::Fork(_) => Kind::FORK,
             Self::Push(_) => Kind::PUSH,
             Self::Interest(_) => Kind::INTEREST,
+            Self::Others(_) => Kind::OTHERS,
         }
     }
 
@@ -236,6 +239,7 @@ impl Message {
             }
             Self::Push(push) => out.push(u8::from(*push)),
             Self::Interest(interest) => interest.encode_into(out),
+            Self::Others(others) => others.write(out),
         });
     }
 
@@ -265,6 +269,7 @@ impl Message {
             Kind::INTEREST => {
                 Self::Interest(Box::new(Interest::decode(body).map_err(SyncError::malformed(Kind::INTEREST))?))
             }
+            Kind::OTHERS => Self::Others(Others::read(body)?),
             kind if kind.is_optional() => return Ok(None),
             kind => plain(kind, body)?,
         }))

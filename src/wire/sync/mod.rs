@@ -9,6 +9,7 @@
 //! limit of its kind before a byte of it is read. A kind from 128 up may be skipped by who does not know it; any other ends
 //! the connection. `docs/protocol.md` is the specification, with the states and the rules that bind them.
 //!
+//! Who else shares a subject gets about too ([`others`]), so that where there are more than a handful all of them join its swarm.
 //! Beside the connections, members of a swarm tell each other by gossip what they have ([`announce`]); events never go that way.
 //!
 //! Nothing here does input or output. What holds of a message once it is [decoded](Message::decode) is its form; whether
@@ -21,6 +22,7 @@ pub mod error;
 pub mod frame;
 pub mod hello;
 pub mod message;
+pub mod others;
 pub mod tag;
 
 pub use announce::{AnnounceError, AnnounceKey, Announcement};
@@ -30,6 +32,7 @@ pub use error::SyncError;
 pub use frame::{HEADER_BYTES, Header, Kind};
 pub use hello::{Hello, Role, Versions};
 pub use message::{Bye, ByeReason, Fork, Message, Summary, Vector, VectorEntry};
+pub use others::{Other, Others};
 pub use tag::{Tag, TagKey};
 
 /// The protocol's major version: peers of different ones refuse each other.

@@ -175,6 +175,9 @@ impl Session {
         } else if purpose.announce == Announce::News && self.sight.told != Some(ours) {
             self.sending.announce_when_idle(now);
         }
+        if let Some(others) = self.others.take() {
+            out.push(Output::Send(Message::Others(others)));
+        }
         self.judge(now, purpose.due, out);
         self.compare_cuts(now, false, out);
         if let Some(next) = self.sight.next.take() {

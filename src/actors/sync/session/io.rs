@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Offence;
-use crate::wire::sync::{Bye, Events, Fork, Message, Summary, SyncError, VectorEntry};
+use crate::wire::sync::{Bye, Events, Fork, Message, Others, Summary, SyncError, VectorEntry};
 
 /// What has happened.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub enum Input {
     },
     /// The coordinator wants events pushed by this peer, or no longer does.
     SetPush(bool),
+    /// What the peer is to be told of others who share the subject. Another one replaces it where it was not sent yet.
+    Others(Others),
     /// The time that was asked for with [`Output::Wake`] has come.
     Time,
     /// The stream has ended, for whatever reason. Nothing more is sent; a turn is given back.
@@ -102,6 +104,8 @@ pub enum Output {
     Store(Events),
     /// Verify this and keep it: [`Input::Stored`].
     TakeFork(Box<Fork>),
+    /// The peer knows of these others who share the subject, and of nobody that it told of before.
+    PeerKnows(Others),
     /// Ask the coordinator for the turn to download.
     AskTurn,
     /// Give the turn back, or withdraw the question.

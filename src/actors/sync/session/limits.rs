@@ -56,7 +56,7 @@ pub const MAX_FORKS_SENT: usize = 1_024;
 /// The evidence of forks is sent at most this often: a peer that names a new digest in every summary gets no more.
 pub const FORKS_EVERY: Duration = Duration::from_secs(1);
 
-/// Small messages (summaries, parts of vectors, evidence, push) that may come at once: what an honest peer says in a
+/// Small messages (summaries, parts of vectors, evidence, push, others) that may come at once: what an honest peer says in a
 /// minute, held up by a link that was gone for as long and delivered it all together.
 pub const FLOOD_BURST: u32 = 4_096;
 

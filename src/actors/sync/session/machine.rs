@@ -10,7 +10,7 @@ use super::{
     receive::Receive,
     send::Sending,
 };
-use crate::wire::sync::{Kind, Message};
+use crate::wire::sync::{Kind, Message, Others};
 
 /// One subject on one connection, seen from one end.
 ///
@@ -38,6 +38,8 @@ pub struct Session {
     pub(super) receive: Receive,
     /// What the peer fetches.
     pub(super) sending: Sending,
+    /// What the peer is still to be told of others.
+    pub(super) others: Option<Others>,
     bucket: Bucket,
     /// The source of the jitter.
     random: u64,
@@ -76,6 +78,7 @@ impl Session {
             sight: Sight::default(),
             receive: Receive::default(),
             sending: Sending::default(),
+            others: None,
             bucket: Bucket::new(),
             random: seed,
             wake: None,
@@ -135,6 +138,12 @@ impl Session {
                 self.receive.want_push(push);
                 self.tell_push(now, out);
             }
+            Input::Others(others) => {
+                // It goes with the answer to a look, which waits for the stream: a peer that takes nothing gets no more.
+                if self.others.replace(others).is_none() {
+                    self.sight.look(Look::default(), out);
+                }
+            }
             Input::Time => {
                 self.compare_time(now, out);
                 self.send_time(now, out);
@@ -147,7 +156,7 @@ impl Session {
 
     fn received(&mut self, now: Duration, message: Message, out: &mut Vec<Output>) -> Result<(), EndReason> {
         let kind = message.kind();
-        let is_small = matches!(kind, Kind::SUMMARY | Kind::VECTOR | Kind::FORK | Kind::PUSH);
+        let is_small = matches!(kind, Kind::SUMMARY | Kind::VECTOR | Kind::FORK | Kind::PUSH | Kind::OTHERS);
         if is_small && !self.bucket.take(now) {
             return Err(Offence::Flood(kind).into());
         }
@@ -162,6 +171,7 @@ impl Session {
             Message::CaughtUp { root, events } => self.caught_up(now, root, events, out)?,
             Message::Fork(fork) => self.receive.fork(fork, out),
             Message::Push(push) => self.peer_wants_push(now, push, out),
+            Message::Others(others) => out.push(Output::PeerKnows(others)),
             Message::Bye(bye) => return Err(EndReason::Bye(bye)),
             _ => return Err(Offence::Misplaced(kind).into()),
         }

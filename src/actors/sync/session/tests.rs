@@ -9,7 +9,7 @@ use crate::{
     actors::sync::simulation::log::{Lengths, Log, author, evidence},
     wire::{
         id::XaeroID,
-        sync::{Bye, ByeReason, Events, Kind, Message, Summary, SyncError, Vector, VectorEntry},
+        sync::{Bye, ByeReason, Events, Kind, Message, Other, Others, Summary, SyncError, Vector, VectorEntry},
     },
 };
 
@@ -331,6 +331,36 @@ fn evidence_of_forks_is_sent_once_for_each_pair_of_digests_and_at_most_once_a_se
     assert_eq!(alone.give(Input::Looked(summary(1, 5))), [Output::SendForks]);
     let fork = Box::new(evidence());
     assert_eq!(alone.hear(Message::Fork(fork.clone())), [Output::TakeFork(fork)]);
+}
+
+fn others(names: &[u8]) -> Others {
+    Others::nearest_of(names.iter().map(|name| Other { hops: 1, endpoint: [*name; 32].into(), addrs: Vec::new() }))
+}
+
+#[test]
+fn what_is_known_of_others_follows_the_first_summary_and_of_what_waits_only_the_last_is_said() {
+    let mut alone = Alone { session: Session::new(3), now: NOW, wake: None };
+    assert_eq!(alone.give(Input::Start), [Output::Look]);
+    assert_eq!(alone.give(Input::Others(others(&[1]))), []);
+    assert_eq!(alone.give(Input::Others(others(&[1, 2]))), []);
+    let ours = summary(1, 5);
+    let said = [Message::Summary(ours), Message::Others(others(&[1, 2]))].map(Output::Send);
+    let out = alone.give(Input::Looked(ours));
+    assert_eq!(out[..2], said);
+    assert_eq!(out[2..], [Output::Look]);
+    alone.give(Input::Looked(ours));
+    assert_eq!(alone.give(Input::Others(others(&[]))), [Output::Look], "a peer that takes nothing gets no more");
+    assert_eq!(alone.give(Input::Others(others(&[3]))), []);
+    assert_eq!(alone.give(Input::Looked(ours)), [Output::Send(Message::Others(others(&[3])))]);
+}
+
+#[test]
+fn what_a_peer_knows_of_others_is_passed_on_and_not_before_its_summary() {
+    let mut alone = Alone::new(summary(1, 5), summary(1, 5));
+    assert_eq!(alone.hear(Message::Others(others(&[1, 2]))), [Output::PeerKnows(others(&[1, 2]))]);
+    let mut unknown = Alone { session: Session::new(1), now: NOW, wake: None };
+    unknown.give(Input::Start);
+    assert_eq!(unknown.offence(Message::Others(others(&[1]))), Offence::Misplaced(Kind::OTHERS));
 }
 
 #[test]

@@ -46,6 +46,7 @@ impl Sea {
         for number in 0..NODES {
             let mut swarm = Swarm::new(id(number), Some(true));
             swarm.peers(Duration::ZERO, 1, &mut Vec::new());
+            swarm.neighbours(Duration::ZERO, NODES - 1);
             sea.nodes.push(Node { swarm, events: 0, sessions: Sessions::new() });
             sea.grows(number, events(number));
         }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Peers of a subject with which a node has sessions and no need of a swarm.
+/// Others who share a subject: with so many a node has sessions, and needs no swarm.
 pub const HANDFUL: usize = 5;
 
-/// With so few peers it leaves again: fewer than made it join, so that one who comes and goes changes nothing.
+/// With so few others it leaves again: fewer than made it join, so that one who comes and goes changes nothing.
 pub const FEW: usize = 3;
 
 /// How long there must be few before it leaves.
@@ -44,6 +44,22 @@ pub const UNREACHABLE: Duration = Duration::from_secs(300);
 
 /// Holders that are remembered: those waited for, and those who could not be visited.
 pub const MAX_HOLDERS: usize = 64;
+
+/// With fewer neighbours it looks for more: who has one is alone when that one is gone, and so is all that hangs on it.
+pub const ENOUGH_NEIGHBOURS: usize = 2;
+
+/// From the moment when there are too few to the first time that it looks for more; each wait after that is twice as long. Joining takes
+/// one or two round trips.
+pub const SEEK: Duration = Duration::from_secs(2);
+
+/// The longest such wait with no neighbour: what is written meanwhile comes late by this.
+pub const SEEK_ALONE: Duration = Duration::from_secs(20);
+
+/// The longest such wait with one: two nodes that are alone in a swarm look for others for ever.
+pub const SEEK_SPARSE: Duration = Duration::from_secs(600);
+
+/// Holders by whose way it finds neighbours: those heard last, since whoever was just heard is there.
+pub const MAX_RECENT: usize = 4;
 
 /// Roots that were here before, and such that were heard of.
 pub const MAX_ROOTS: usize = 64;

@@ -8,17 +8,23 @@
 //!
 //! * It says what is here when that has grown, and to each new neighbour; not if somebody else has just said the same.
 //! * Who announces what was here before is behind: it hears what is here now, and visits.
+//! * Where it has hardly a neighbour it looks for more: by way of that one, of those that it was told of and heard last, and of its peers.
 //! * What may be on its way by a session is waited for, so that not everybody visits the one who wrote. Where as much has come
 //!   meanwhile, that is said instead: whoever still differs visits.
 //! * Gossip is open to all who know of the swarm. What is too much is dropped and who delivers far too much is not heard; what no
 //!   member made is an offence of who says that it is its own.
 //!
-//! `guard` counts, this decides; the numbers are in [`limits`]. Time and chance are arguments; what is to be done is returned.
+//! How many peers there are is found out together, whoever has a session with whom: `company`.
+//!
+//! `guard` counts, `seek` says when to look for neighbours, this decides the rest; the numbers are in [`limits`]. Time and chance are
+//! arguments; what is to be done is returned.
 
+pub mod company;
 mod guard;
 #[cfg(test)]
 mod islands;
 pub mod limits;
+mod seek;
 #[cfg(test)]
 mod tests;
 
@@ -27,12 +33,14 @@ use std::{
     time::Duration,
 };
 
+pub use company::Company;
 pub use guard::Counts;
 use guard::{Bucket, Guard, Judgement};
 use limits::{
     ANNOUNCEMENTS, ANSWER, FEW, GATHER, GRACE, HANDFUL, LEAVE_AFTER, MAX_HOLDERS, MAX_ROOTS, MAX_VISITS, REFRESH,
     REJOIN, SAID_FOR, UNREACHABLE, VISIT_FAILED, VISIT_IDLE,
 };
+use seek::Seek;
 
 use crate::{
     actors::supervise::backoff::jittered,
@@ -51,6 +59,8 @@ pub enum Action {
     Join,
     /// Leave it.
     Leave,
+    /// Look for neighbours.
+    Seek,
     /// Say what is here: to all, or to the neighbours only.
     Announce {
         /// Whether to all.
@@ -81,6 +91,7 @@ pub struct Swarm {
     few_since: Option<Duration>,
     /// When it may be joined again, and the wait after that.
     rejoin: (Duration, Duration),
+    seek: Seek,
     /// What is here: its root, and the number of events.
     head: Option<(Hash, u64)>,
     /// Roots that were here before.
@@ -133,6 +144,7 @@ impl Swarm {
             peers: 0,
             few_since: None,
             rejoin: (Duration::ZERO, REJOIN.0),
+            seek: Seek::new(),
             head: None,
             former: VecDeque::new(),
             said: VecDeque::new(),
@@ -164,7 +176,7 @@ impl Swarm {
         self.guard.counts()
     }
 
-    /// So many peers share the subject, as far as is known.
+    /// So many others share the subject, as far as is known: [`Company::count`].
     pub fn peers(&mut self, now: Duration, peers: usize, out: &mut Vec<Action>) {
         self.peers = peers;
         let is_few = self.forced.map_or(peers <= FEW, |forced| !forced);
@@ -175,6 +187,7 @@ impl Swarm {
     fn join(&mut self, now: Duration, out: &mut Vec<Action>) {
         if !self.is_in && self.wants() && self.rejoin.0 <= now {
             self.is_in = true;
+            self.seek.begin(now);
             out.push(Action::Join);
         }
     }
@@ -187,6 +200,7 @@ impl Swarm {
     pub fn lost(&mut self, now: Duration, random: u64) {
         self.is_in = false;
         (self.due, self.refresh) = (None, None);
+        self.seek.end();
         let wait = self.rejoin.1;
         self.rejoin = (now.saturating_add(jittered(wait, random)), (wait * 2).min(REJOIN.1));
     }
@@ -200,6 +214,13 @@ impl Swarm {
         }
         self.former.retain(|former| *former != root);
         self.announce(now, GATHER, now.saturating_sub(SAID_FOR), true, random);
+    }
+
+    /// It has so many neighbours now.
+    pub fn neighbours(&mut self, now: Duration, neighbours: usize) {
+        if self.is_in {
+            self.seek.has(now, neighbours);
+        }
     }
 
     /// There is a new neighbour: it has heard nothing of what was said before.
@@ -262,6 +283,7 @@ impl Swarm {
     fn take(&mut self, now: Duration, said: Announcement, random: u64) {
         self.said.retain(|(root, _)| *root != said.root);
         push(&mut self.said, (said.root, now));
+        self.seek.heard(said.peer());
         if self.has(&said.root) {
             self.wishes.remove(&said.holder);
             if self.head.is_some_and(|(root, _)| root == said.root) {
@@ -296,8 +318,12 @@ impl Swarm {
         if self.is_in && self.few_since.is_some_and(|since| now >= since.saturating_add(LEAVE_AFTER)) && !self.wants() {
             self.is_in = false;
             (self.due, self.refresh) = (None, None);
+            self.seek.end();
             self.wishes.clear();
             out.push(Action::Leave);
+        }
+        if self.seek.is_due(now) {
+            out.push(Action::Seek);
         }
         self.grant(now, sessions, random, out);
         self.end_visits(now, sessions, out);
@@ -386,7 +412,12 @@ impl Swarm {
         let said = self.due.map(|due| due.at).or(self.refresh).filter(|_| self.is_in && self.head.is_some());
         let wishes = self.wishes.values().map(|wish| wish.at);
         let visits = self.visits.values().map(Visit::ends);
-        rejoin.into_iter().chain(leave).chain(said).chain(wishes).chain(visits).min()
+        rejoin.into_iter().chain(leave).chain(self.seek.next()).chain(said).chain(wishes).chain(visits).min()
+    }
+
+    /// Members that were heard last: by their way neighbours are found where the peers are gone.
+    pub fn recent(&self) -> impl Iterator<Item = &PeerAddr> {
+        self.seek.recent()
     }
 
     /// Those who are visited.

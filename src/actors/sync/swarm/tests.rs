@@ -26,6 +26,7 @@ impl World {
         let mut out = Vec::new();
         world.swarm.peers(world.now, 1, &mut out);
         assert_eq!(out, [Action::Join]);
+        world.swarm.neighbours(world.now, ENOUGH_NEIGHBOURS);
         world.grows(1);
         assert_eq!(world.passes(Duration::from_secs(2)), [Action::Announce { to_all: true }]);
         world
@@ -79,6 +80,7 @@ fn a_node_joins_beyond_a_handful_of_peers_and_leaves_when_there_have_been_few_fo
     let (mut swarm, mut out) = (Swarm::new(id(0), None), Vec::new());
     for (now, peers, is_in) in [(0, HANDFUL, false), (1, HANDFUL + 1, true), (2, FEW + 1, true), (3, FEW, true)] {
         swarm.peers(secs(now), peers, &mut out);
+        swarm.neighbours(secs(now), ENOUGH_NEIGHBOURS);
         swarm.time(secs(now), &Sessions::new(), 0, &mut out);
         assert_eq!(swarm.is_in(), is_in, "{peers} peers");
     }
@@ -94,6 +96,7 @@ fn a_peer_that_comes_and_goes_changes_nothing() {
     swarm.peers(secs(0), HANDFUL + 1, &mut out);
     for now in 1..200 {
         swarm.peers(secs(now), FEW + usize::try_from(now % 2).unwrap(), &mut out);
+        swarm.neighbours(secs(now), ENOUGH_NEIGHBOURS);
         swarm.time(secs(now), &Sessions::new(), 0, &mut out);
     }
     assert_eq!(out, [Action::Join]);
@@ -251,6 +254,38 @@ fn a_new_neighbour_hears_what_is_here() {
 }
 
 #[test]
+fn who_has_hardly_a_neighbour_looks_for_more_after_waits_that_grow() {
+    let mut world = World::new();
+    let mut waits = |neighbours, times| {
+        world.swarm.neighbours(world.now, neighbours);
+        let wait = |_| {
+            let (begun, mut out) = (world.now, Vec::new());
+            while !out.contains(&Action::Seek) {
+                let next = world.swarm.next().unwrap();
+                out = world.passes(next.saturating_sub(world.now));
+            }
+            (world.now - begun).as_secs()
+        };
+        (0..times).map(wait).collect::<Vec<u64>>()
+    };
+    assert_eq!(waits(1, 10), [2, 4, 8, 16, 32, 64, 128, 256, 512, 600]);
+    assert_eq!(waits(0, 6), [2, 4, 8, 16, 20, 20], "the last one is gone");
+    assert_eq!(waits(1, 3), [20, 40, 80]);
+    world.swarm.neighbours(world.now, ENOUGH_NEIGHBOURS);
+    assert!(!world.passes(secs(3_600)).contains(&Action::Seek));
+}
+
+#[test]
+fn who_was_heard_last_is_remembered_with_its_address() {
+    let mut world = World::new();
+    for holder in [1, 2, 3, 4, 5, 4] {
+        world.hears(holder, 1);
+    }
+    let recent: Vec<PeerAddr> = world.swarm.recent().cloned().collect();
+    assert_eq!(recent, [2, 3, 5, 4].map(|holder| said(holder, 1).peer()));
+}
+
+#[test]
 fn lost_announcements_make_it_say_what_is_here_so_that_others_tell_what_is_missing() {
     let mut world = World::new();
     world.swarm.lagged(world.now, 0);
@@ -267,6 +302,7 @@ fn a_swarm_that_broke_down_is_joined_again_after_waits_that_grow() {
         let next = world.swarm.next().unwrap();
         waits.push((next - world.now).as_secs());
         assert_eq!(world.passes(next - world.now), [Action::Join]);
+        world.swarm.neighbours(world.now, ENOUGH_NEIGHBOURS);
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
 }
