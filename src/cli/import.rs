@@ -26,7 +26,9 @@ struct Line {
     new: u64,
     duplicates: u64,
     retracted: u64,
-    left_out: u64,
+    /// Events of authors whom a partial replica leaves out, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<u64>,
     waiting: u64,
     authors: usize,
     /// Authors whose logs end from now on, since they signed two histories.
@@ -71,7 +73,7 @@ pub fn run(place: &Place<'_>, args: &ImportArgs, Streams { output, console }: &m
         subject, name, new, duplicates, retracted, left_out, waiting, authors, root, bundle_root, ..
     } = summary;
     let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
-    let subject = subject.to_string();
+    let (subject, left_out) = (subject.to_string(), Some(left_out).filter(|events| *events > 0));
     let (root, imported_root) = (hex(&root), hex(&bundle_root));
     output.json(&Line {
         subject,
