@@ -9,7 +9,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use thiserror::Error;
 
 use super::{engine::Engine, error::Error};
@@ -24,7 +24,7 @@ use crate::{
     },
     wire::{
         endpoint::{PeerAddr, merged},
-        id::SubjectId,
+        id::{Dot, SubjectId, XaeroID},
         interest::{MAX_FILTER_AUTHORS, ReplicaFilter},
         name::{self, open_subject_id},
         ticket::{SubjectKind, SubjectSecret},
@@ -65,6 +65,11 @@ pub enum ShareError {
         /// What is kept here.
         filter: ReplicaFilter,
     },
+    /// What part of the subject was kept is not known any more.
+    #[error(
+        "how this subject is shared was damaged, and its log shows that a part of it was kept only: join it again for the same part, with join_partial or --only-..."
+    )]
+    WasPartial,
     /// A filter that no replica can have.
     #[error("a filter names at most {MAX_FILTER_AUTHORS} authors, and a time that ends after it begins")]
     BadFilter,
@@ -72,6 +77,9 @@ pub enum ShareError {
     #[error("the operating system gave no random numbers for a secret: {0}")]
     Randomness(String),
 }
+
+/// Events that are looked at under one read transaction: a long one would keep pages from being reused.
+const READ_EVENTS: u64 = 4_096;
 
 /// Told which subject's share is new or has changed. Called on the thread of whoever changed it, with no lock held: it must
 /// only pass the news on.
@@ -215,6 +223,12 @@ impl Engine {
         Ok(self.share(id)?.map(|share| share.filter.clone()).filter(|filter| !filter.is_all()))
     }
 
+    /// Whether a part of a subject is kept here only.
+    pub(crate) fn is_partial(&self, id: SubjectId) -> bool {
+        // Who reads a damaged row is told so elsewhere.
+        self.share(id).ok().flatten().is_some_and(|share| !share.filter.is_all())
+    }
+
     /// Whether there are events here that were made elsewhere.
     pub(crate) fn has_foreign_events(&self, id: SubjectId, name: &str) -> Result<bool, StorageError> {
         if !self.has_events(id)? {
@@ -222,6 +236,29 @@ impl Engine {
         }
         let heads = self.heads(&self.store.log(id, name))?;
         Ok(heads.iter().any(|known| !self.is_local(known.author.author)))
+    }
+
+    /// Whether the log shows that a part of the subject was kept only: payloads are not here, or authors on whom others depend.
+    pub(crate) fn lacks_parts(&self, id: SubjectId, name: &str) -> Result<bool, StorageError> {
+        if !self.has_events(id)? {
+            return Ok(false);
+        }
+        let log = self.log(id, name)?;
+        let here: HashSet<XaeroID> = self.heads(&log)?.into_iter().map(|known| known.author.author).collect();
+        let (cuts, mut lacks, mut next) = (log.cuts(), false, 0);
+        while !lacks && next < log.count() {
+            let before = next;
+            self.store.read(&log, next, READ_EVENTS, &mut |stored| {
+                let is_gone = |dep: Dot| cuts.clamp(dep).is_some_and(|dep| !here.contains(&dep.author));
+                lacks = stored.record.is_withheld() || stored.record.deps().any(is_gone);
+                next = stored.links.ordinal.saturating_add(1);
+                Ok(!lacks)
+            })?;
+            if next == before {
+                break;
+            }
+        }
+        Ok(lacks)
     }
 
     /// Makes a name for an owned subject, which is not shared before it has a secret. Where it has that name, nothing

@@ -187,7 +187,8 @@ impl Node {
     /// Folds [say](crate::Event::is_partial) that they fold a part only, and [`explain`](Subject::explain) says of an event
     /// that it is not kept. The state of a fold may differ from that of a whole replica also within the part: what an
     /// author had seen only by way of an author who is left out counts as not seen. The subject's root is that of what is
-    /// here. A partial replica takes no part in swarms: it has sessions with the peers that it knows.
+    /// here. Whose log is left out cannot be granted or revoked a role from here. Name all your own writers in a filter of
+    /// authors: what they wrote and this directory has lost comes back only then. A partial replica takes no part in swarms: it has sessions with the peers that it knows.
     ///
     /// A subject has one filter for good: what was left out leaves no gap that could be filled later. To join again, in
     /// whatever way, does not change it.
@@ -242,11 +243,18 @@ impl Node {
                 Some(share) => share,
                 None => Share { kind: ticket.kind(), ..unshared(id, alias) },
             };
-            if let Some(filter) = filter.filter(|filter| *filter != share.filter) {
-                if engine.has_foreign_events(id, alias)? {
-                    return Err(ShareError::OtherFilter { filter: share.filter }.into());
+            let is_damaged = engine.shares.get(id).is_err();
+            match filter {
+                // Nothing else remembers what it was.
+                Some(filter) if is_damaged => share.filter = filter,
+                Some(filter) if filter != share.filter => {
+                    if engine.has_foreign_events(id, alias)? {
+                        return Err(ShareError::OtherFilter { filter: share.filter }.into());
+                    }
+                    share.filter = filter;
                 }
-                share.filter = filter;
+                None if is_damaged && engine.lacks_parts(id, alias)? => return Err(ShareError::WasPartial.into()),
+                _ => {}
             }
             if !share.secrets.contains(ticket.secret()) {
                 share.secrets.insert(0, ticket.secret().clone());

@@ -193,6 +193,20 @@ pub struct Interest {
 }
 
 impl Interest {
+    /// The same with these own writers as well, as many as there is room for. Those that were told of stay.
+    #[must_use]
+    pub fn with_own(&self, writers: &[XaeroID]) -> Self {
+        let mut interest = self.clone();
+        for writer in writers {
+            if let Err(place) = interest.own.binary_search(writer)
+                && interest.own.len() < MAX_OWN_WRITERS
+            {
+                interest.own.insert(place, *writer);
+            }
+        }
+        interest
+    }
+
     /// Whether it is that of a whole replica.
     #[must_use]
     pub fn is_whole(&self) -> bool {

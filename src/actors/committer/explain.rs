@@ -200,7 +200,9 @@ impl LogWriter {
         let Some(subject) = self.subjects.get(&id) else { return Ok(unknown) };
         let head = &subject.head;
         let unknown = match (unknown, &head.partial) {
-            (Explanation::Unknown { dot }, Some(filter)) if head.leaves_out(dot.author) => {
+            (Explanation::Unknown { dot }, Some(filter))
+                if head.leaves_out(dot.author) && !self.is_local(dot.author) && !self.is_owner(id, dot.author) =>
+            {
                 Explanation::LeftOut { dot, filter: Arc::clone(filter) }
             }
             (unknown, _) => unknown,

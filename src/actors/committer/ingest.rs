@@ -1,12 +1,13 @@
 //! The door for events made elsewhere.
 //!
-//! What comes in is a frame with a given author, sequence number and causal context. It ends in one of five ways, and
-//! every replica judges alike except where the outcome is "later":
+//! What comes in is a frame with a given author, sequence number and causal context. It ends in one of these ways, and
+//! every whole replica judges alike except where the outcome is "later":
 //!
 //! * *stored*: all its causes are in the log, and it is appended after them;
 //! * *duplicate*: the very same event is here already;
 //! * *waiting*: a cause is missing; the frame is kept on disk, and appended as soon as its causes are in;
 //! * *held*: its clock is too far ahead of this machine's wall; kept likewise until the wall gets there;
+//! * *left out*: a part of the subject is kept here, and its author is not of it;
 //! * *refused*: it breaks a rule of the protocol, and would on every replica; or there is no room to let it wait.
 
 use smallvec::SmallVec;
@@ -63,6 +64,8 @@ pub enum IngestOutcome {
         /// When, in milliseconds since the Unix epoch.
         until_ms: u64,
     },
+    /// It was on disk already, and waits still for its cause or its time.
+    StillWaiting(Dot),
     /// Only a part of the subject is kept here, and its author is not of it.
     LeftOut(Dot),
     /// Its author has signed two histories, and it is past the point where these part: it counts for nothing, and was not
@@ -309,6 +312,9 @@ impl LogWriter {
                     subject.waiting.insert(dot, frame.len() + verified.len(), awaits);
                 }
             }
+            if !is_new && !is_better {
+                return Ok(IngestOutcome::StillWaiting(dot));
+            }
             return Ok(match awaits {
                 Awaits::Cause(missing) => IngestOutcome::Waiting { dot, missing },
                 Awaits::Time(until_ms) => IngestOutcome::Held { dot, until_ms },
@@ -394,10 +400,17 @@ impl LogWriter {
         let Some(subject) = self.subjects.get(&id) else { return Ok(false) };
         let key = keys::pending(subject.head.number, dot);
         let Some(frame) = txn.get(Table::Pending, &key)?.map(<[u8]>::to_vec) else { return Ok(false) };
-        let (arrival, event, (length, judgement)) = match archive::open(&frame) {
+        let (arrival, event, (length, judgement), (part, short)) = match archive::open(&frame) {
             Ok((record, length)) => {
                 let is_owned = subject.rights.is_some();
-                (Arrival::of(&record, is_owned), record.id(), (length, self.judge(id, &record)))
+                let part = match self.part_of(id, &record) {
+                    // What is kept may have become known, or another, since it came.
+                    Part::Whole if record.is_withheld() => Part::Nothing,
+                    part => part,
+                };
+                let short = matches!(part, Part::Header).then(|| record.withheld_frame()).flatten();
+                let judged = (length, self.judge(id, &record));
+                (Arrival::of(&record, is_owned), record.id(), judged, (part, short))
             }
             Err(error) => {
                 tracing::error!(%dot, %error, "an event that waited for its causes is damaged and stays aside");
@@ -408,7 +421,8 @@ impl LogWriter {
         // Unless a signed head covers it, what counts for nothing is not stored, nor what a local writer has not published:
         // here as where it comes.
         let is_unwanted = subject.head.cuts.parts(dot) || self.is_own(dot);
-        let is_over = subject.head.has(dot) || (is_unwanted && !is_verified);
+        let is_left_out = matches!(part, Part::Nothing);
+        let is_over = subject.head.has(dot) || (is_unwanted && !is_verified) || is_left_out;
         let awaits = arrival.awaits(&subject.head, now_ms).filter(|_| !is_over);
         if let Some(awaits) = awaits {
             if let Some(subject) = self.subjects.get_mut(&id) {
@@ -440,7 +454,7 @@ impl LogWriter {
         };
         self.touch_known(id);
         self.note_arrived(txn, id, dot, control)?;
-        let bytes = frame.get(..length).unwrap_or(&frame);
+        let bytes = short.as_deref().unwrap_or_else(|| frame.get(..length).unwrap_or(&frame));
         let Arrival { clock, deps, .. } = &arrival;
         self.append_frame(txn, id, Frame { dot, clock: *clock, deps, bytes, event, is_verified })?;
         Ok(true)
@@ -466,7 +480,7 @@ impl LogWriter {
             let first = (record.event_type(), record.payload());
             rights.charter.is_owner(author)
                 || (record.seq() == 1 && rights.charter.may_begin_owner(author, first.0, first.1))
-                || subject.waiting.authors().contains(&author)
+                || subject.waiting.contains(Dot::new(author, record.seq().saturating_sub(1)))
         });
         match (is_kept, record.event_type()) {
             (false, _) => Part::Nothing,
@@ -475,8 +489,14 @@ impl LogWriter {
         }
     }
 
+    /// Whether the author's log is that of an owner of the subject.
+    pub(super) fn is_owner(&self, id: SubjectId, author: XaeroID) -> bool {
+        let rights = self.subjects.get(&id).and_then(|subject| subject.rights.as_ref());
+        rights.is_some_and(|rights| rights.charter.is_owner(author))
+    }
+
     /// Whether the author writes, or wrote, on this node.
-    fn is_local(&self, author: XaeroID) -> bool {
+    pub(super) fn is_local(&self, author: XaeroID) -> bool {
         let keyring = self.keyring.as_ref();
         keyring.is_some_and(|keyring| keyring.contains(author) || keyring.writing_for(author).is_some())
     }

@@ -28,6 +28,7 @@ use crate::{
     wire::{
         control::{Control, Genesis, Grant, Join, Revoke, Role},
         id::{Dot, SubjectId, XaeroID},
+        interest::ReplicaFilter,
         ticket::SubjectKind,
     },
 };
@@ -83,6 +84,14 @@ pub enum RightsError {
         target: XaeroID,
         /// The role that it has.
         role: Role,
+    },
+    /// The target's log is not kept here.
+    #[error(
+        "this node keeps a part of the subject without the events of {target}, and cannot tell which of them are to count: give and take roles on a node that has all"
+    )]
+    LeftOut {
+        /// The target.
+        target: XaeroID,
     },
     /// The event was not stored.
     #[error(transparent)]
@@ -263,6 +272,22 @@ impl LogWriter {
         }
     }
 
+    /// Whether a subject may get this row: what part of it is kept does not change once there are events from elsewhere, or such
+    /// that wait. A row that is damaged says nothing of it.
+    pub(super) fn check_share(&self, txn: &impl Reads, id: SubjectId, row: &[u8]) -> Result<(), StorageError> {
+        let before = txn.get(Table::Shares, id.as_bytes())?.map(|row| Share::decode(id.as_bytes(), row));
+        let (Some(subject), Some(share)) = (self.subjects.get(&id), Share::decode(id.as_bytes(), row)) else {
+            return Ok(());
+        };
+        let known = before.map_or(Some(ReplicaFilter::all()), |share| share.map(|share| share.filter));
+        let is_foreign = subject.head.authors().any(|(_, author, _)| !self.is_local(author.author));
+        if known.is_some_and(|filter| filter != share.filter) && (is_foreign || !subject.waiting.is_empty()) {
+            let reason = "events from elsewhere have come meanwhile, so that it stays as it is".to_owned();
+            return Err(StorageError::Engine { action: "changing which part of a subject is kept", reason });
+        }
+        Ok(())
+    }
+
     /// A subject gets this row in the table of those that are shared.
     pub(super) fn note_share(&mut self, id: SubjectId, row: &[u8]) {
         let Some(share) = Share::decode(id.as_bytes(), row) else { return };
@@ -318,6 +343,11 @@ impl LogWriter {
         let authority = own.ok_or(not_an_owner)?.grant;
         if rights.charter.creator() == Some(grantee) {
             return Err(RightsError::IsTheCreator { creator: grantee });
+        }
+        // What is not here of a log would be cut off with the role.
+        let is_here = self.is_local(grantee) || rights.charter.is_owner(grantee);
+        if !is_here && subject.head.partial.as_ref().is_some_and(|filter| !filter.takes_author(grantee)) {
+            return Err(RightsError::LeftOut { target: grantee });
         }
         let known = rights.members.get(grantee);
         let is_revoked = subject.head.cuts.revoked().any(|(author, _)| author == grantee);

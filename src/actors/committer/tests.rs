@@ -348,7 +348,7 @@ fn another_event_with_the_dot_of_one_that_waits_is_a_fork_and_not_said_to_wait()
     let log = world.log(1);
     let waits = IngestOutcome::Waiting { dot: dot(2), missing: dot(1) };
     let first = frame_of(1, 2, NOW_MS + 1);
-    assert_eq!(world.ingest(&log, vec![first.clone(), first]), [waits.clone(), waits]);
+    assert_eq!(world.ingest(&log, vec![first.clone(), first]), [waits, IngestOutcome::StillWaiting(dot(2))]);
     let outcomes = world.ingest(&log, vec![frame_of(1, 2, NOW_MS + 2)]);
     assert!(matches!(outcomes[..], [IngestOutcome::Refused(IngestRefusal::Fork { .. })]), "{outcomes:?}");
 }

@@ -247,6 +247,7 @@ impl LogWriter {
             Batch::Share(row) => {
                 match row {
                     Some(row) => {
+                        self.check_share(txn, log.id, row)?;
                         txn.put(Table::Shares, log.id.as_bytes(), row)?;
                         self.note_share(log.id, row);
                     }

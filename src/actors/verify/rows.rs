@@ -176,7 +176,7 @@ impl<'v> Rows<'_, 'v> {
 
     /// The subjects that are shared.
     pub(super) fn shares(&mut self) -> Result<(), StorageError> {
-        const REMEDY: &str = "the events are there: join the subject again, with a ticket from one of its peers";
+        const REMEDY: &str = "the events are there: join the subject again, with a ticket from one of its peers, and for the same part if it was one";
         let mut names: HashMap<String, SubjectId> = HashMap::new();
         self.each(Table::Shares, &mut |rows, key, row| {
             if rows.only.is_some_and(|only| only.as_bytes() != key) {

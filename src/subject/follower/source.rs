@@ -52,10 +52,9 @@ pub(super) enum Feed {
 }
 
 impl LogSource {
-    /// Whether a part of the subject is kept here only. Where that cannot be told, who reads the log learns why.
+    /// Whether a part of the subject is kept here only.
     pub(crate) fn is_partial(&self) -> bool {
-        let filter = self.engine.upgrade().map(|engine| engine.replica_filter(self.log.id));
-        filter.is_some_and(|filter| filter.is_ok_and(|filter| filter.is_some()))
+        self.engine.upgrade().is_some_and(|engine| engine.is_partial(self.log.id))
     }
 
     /// The next events from ordinal `next` on: those before a damaged one, where there are any, and then the error.

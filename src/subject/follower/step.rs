@@ -352,7 +352,7 @@ impl Follower {
         }
         let first = *next;
         let (history, covered) = (*history, *covered);
-        let mut events = log.read(first).map_err(Failure::Storage)?;
+        let (mut events, is_partial) = (log.read(first).map_err(Failure::Storage)?, folds && log.is_partial());
         if events.is_empty() {
             return Ok(false);
         }
@@ -366,6 +366,9 @@ impl Follower {
         let now = tick();
         let Inner { pipeline, contexts, sink, .. } = &mut *inner;
         let Some(sink) = sink else { return Ok(false) };
+        if is_partial {
+            contexts.note_partial();
+        }
         let mut delivered = 0;
         let fed = catch_unwind(AssertUnwindSafe(|| {
             let mut emit = |event| {

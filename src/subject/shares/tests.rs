@@ -63,6 +63,29 @@ fn a_damaged_share_harms_its_own_subject_when_it_is_used_and_a_ticket_mends_it()
 }
 
 #[test]
+fn a_partial_replica_is_not_mended_into_a_whole_one() {
+    let (dir, whole) = (tempfile::tempdir().unwrap(), Node::ephemeral().unwrap());
+    let (theirs, filter) =
+        (whole.subject("tags"), ReplicaFilter::all().event_type(crate::EventType::ApplicationEvent(7)));
+    let handle = theirs.run().unwrap();
+    theirs.publish(XaeroEvent::new("not wanted", CRDT_SET_ADD)).wait().unwrap();
+    let ticket = theirs.ticket().unwrap();
+    let opened = node(dir.path());
+    let ours = opened.join_partial(&ticket, filter.clone()).unwrap();
+    let running = ours.run().unwrap();
+    let frames = theirs.frames(0, 10).unwrap();
+    assert!(matches!(ours.ingest(frames).unwrap().wait().unwrap()[..], [crate::IngestOutcome::Stored(_)]));
+    drop((ours, running, opened));
+    damage(dir.path(), ticket.subject());
+    let opened = node(dir.path());
+    let error = opened.join(&ticket).unwrap_err();
+    assert!(matches!(error, Error::Share(ShareError::WasPartial)), "{error}");
+    let ours = opened.join_partial(&ticket, filter.clone()).unwrap();
+    assert_eq!(ours.replica_filter().unwrap(), Some(filter));
+    drop(handle);
+}
+
+#[test]
 fn a_name_that_a_damaged_row_may_have_held_is_not_taken_for_an_open_subject() {
     let dir = tempfile::tempdir().unwrap();
     let id = SubjectId::from([7; 32]);

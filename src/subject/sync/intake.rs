@@ -264,9 +264,11 @@ impl Intake {
         for outcome in outcomes {
             match outcome {
                 IngestOutcome::Stored(_) | IngestOutcome::Waiting { .. } | IngestOutcome::Held { .. } => taken.new += 1,
-                IngestOutcome::Duplicate(_) | IngestOutcome::Retracted(_) | IngestOutcome::LeftOut(_) => {
-                    taken.known += 1
-                }
+                // What waits still is no news: whoever sends it again and again brings nothing.
+                IngestOutcome::Duplicate(_)
+                | IngestOutcome::StillWaiting(_)
+                | IngestOutcome::Retracted(_)
+                | IngestOutcome::LeftOut(_) => taken.known += 1,
                 IngestOutcome::Refused(IngestRefusal::Fork { dot, here, there }) => {
                     self.forget();
                     let has_it = |author: &&CheckedAuthor| author.author == dot.author;
@@ -276,6 +278,13 @@ impl Intake {
                 IngestOutcome::Refused(refusal @ IngestRefusal::NoRoomToWait { .. }) => {
                     self.forget();
                     return Err(IntakeError::NoRoom(refusal.clone()));
+                }
+                // Who does not keep the cause could not know.
+                IngestOutcome::Refused(IngestRefusal::ClockBelowCause { cause, .. })
+                    if !replica.scope().sends(cause.author) =>
+                {
+                    taken.known += 1;
+                    self.forget();
                 }
                 IngestOutcome::Refused(refusal) => {
                     return Err(SyncError::Refused { reason: refusal.to_string() }.into());

@@ -88,6 +88,11 @@ impl Scope {
         }
     }
 
+    /// Whether the peer keeps everything.
+    pub(super) const fn sends_all(&self) -> bool {
+        self.sends_whole
+    }
+
     /// Whether the peer keeps the author's log.
     pub(super) fn sends(&self, author: XaeroID) -> bool {
         self.sends_whole || self.interests.theirs.keeps_author(author, self.is_owner(author))

@@ -153,8 +153,10 @@ impl Lane {
         if self.source.interests.get().ours.is_whole() {
             return Ok(());
         }
-        let ours = self.blocking(|replica, _| interests::ours(replica)).await?;
-        if ours != self.source.interests.get().ours {
+        let fresh = self.blocking(|replica, _| interests::ours(replica)).await?;
+        let known = self.source.interests.get();
+        let ours = known.ours.with_own(&fresh.own);
+        if ours != known.ours {
             self.source.interests.change(|interests| interests.ours = ours.clone());
             self.outlet.rescope();
             self.write(&Message::Interest(Box::new(ours))).await?;

@@ -37,6 +37,9 @@ const CHUNK_AUTHORS: usize = 256;
 /// Events that are looked at under one read transaction: a long one would keep pages from being reused.
 const LOOK_EVENTS: u64 = 16_384;
 
+/// Bytes of events that are looked at for one chunk for a peer that keeps a part of the subject only.
+const LOOK_BYTES: usize = 32 << 20;
+
 /// Authors whose heads are asked for one by one; more are asked for together, which costs one answer for all of them.
 const FEW_AUTHORS: usize = 4;
 
@@ -119,6 +122,10 @@ impl Outlet {
     pub(crate) fn raise(&mut self, author: XaeroID, length: u64) {
         let has = self.has.entry(author).or_insert(0);
         *has = length.max(*has);
+        // It has got from elsewhere what could not be sent.
+        if self.withheld.get(&author).is_some_and(|end| *end < length) {
+            self.withheld.remove(&author);
+        }
     }
 
     /// What the two sides keep has changed.
@@ -298,7 +305,7 @@ impl Gathering<'_> {
         let (Range { start: mut next, end }, cuts) = (part, replica.log.forks());
         let (mut is_full, mut passed_over) = (false, false);
         while next < end && !is_full && !passed_over {
-            let before = next;
+            let (before, mut looked_at) = (next, 0_usize);
             replica.engine.store.read(&replica.log, next, LOOK_EVENTS.min(end - next), &mut |stored| {
                 let dot = stored.record.dot();
                 match self.wants(dot, cuts.retracts(dot)) {
@@ -309,8 +316,17 @@ impl Gathering<'_> {
                 if !is_full && !passed_over {
                     next = stored.links.ordinal.saturating_add(1);
                 }
-                Ok(!is_full && !passed_over)
+                looked_at = looked_at.saturating_add(stored.frame.len());
+                Ok(!is_full && !passed_over && (self.scope.sends_all() || looked_at < LOOK_BYTES))
             })?;
+            if !self.scope.sends_all() && !is_full && !passed_over && next > before {
+                // Of a part there may be little, far apart, and the peer waits: what there is goes now, and where there is nothing
+                // the index leads on to the next.
+                if self.builder.events() > 0 {
+                    break;
+                }
+                passed_over = true;
+            }
             if next == before && !is_full && !passed_over {
                 // The log is shorter than it says: whoever reads next is told why.
                 break;

@@ -369,7 +369,7 @@ impl Arrival {
                 IngestOutcome::Stored(_) | IngestOutcome::Waiting { .. } | IngestOutcome::Held { .. } => {
                     self.counts.new += 1;
                 }
-                IngestOutcome::Duplicate(_) => self.counts.duplicates += 1,
+                IngestOutcome::Duplicate(_) | IngestOutcome::StillWaiting(_) => self.counts.duplicates += 1,
                 IngestOutcome::Retracted(_) => self.counts.retracted += 1,
                 IngestOutcome::LeftOut(_) => self.counts.left_out += 1,
                 // The events after it miss it: the first refusal says why.

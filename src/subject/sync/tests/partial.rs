@@ -259,3 +259,92 @@ fn a_subject_has_one_filter_for_good() {
     assert!(a.node.join_partial(&ticket, adds).is_err());
     assert_eq!(a.subject.replica_filter().unwrap(), None);
 }
+
+#[test]
+fn nobody_gives_or_takes_a_role_of_whose_log_is_not_here() {
+    let (a, w, mut b) = owned_with_a_writer();
+    let (mut a, mut w) = (a, w);
+    w.add("long before");
+    meet(&mut w, &mut a);
+    // b is an owner, and keeps what the creator writes.
+    let ticket = a.subject.ticket().unwrap();
+    let subject = b.node.join_partial(&ticket, ReplicaFilter::all().author(a.author)).unwrap();
+    b = Side::of(b.node, subject);
+    meet(&mut a, &mut b);
+    for error in [b.subject.revoke(w.author).unwrap_err(), b.subject.grant(w.author, Role::Owner).unwrap_err()] {
+        assert!(error.to_string().contains("a part of the subject"), "{error}");
+    }
+    assert!(b.subject.revoke(a.author).is_err(), "she is the creator");
+    meet(&mut a, &mut b);
+    assert!(matches!(a.subject.explain(w.author, 2).unwrap(), Explanation::Accepted { .. }));
+}
+
+#[test]
+fn who_turns_out_to_be_no_owner_is_left_out_though_its_events_waited() {
+    let (mut a, mut w, mut b) = owned_with_a_writer();
+    w.add("left out");
+    meet(&mut w, &mut a);
+    a.add("after what w wrote");
+    let ticket = a.subject.ticket().unwrap();
+    let subject = b.node.join_partial(&ticket, ReplicaFilter::all().author(a.author)).unwrap();
+    b = Side::of(b.node, subject);
+    // w's log comes before the grant does, which might make an owner of w.
+    let frames = a.subject.frames(0, 100).unwrap();
+    let of_w = |frame: &&Vec<u8>| crate::wire::archive::open(frame).unwrap().0.author() == w.author;
+    let early: Vec<Vec<u8>> = frames.iter().filter(of_w).cloned().collect();
+    assert_eq!(early.len(), 2);
+    let outcomes = b.subject.ingest(early).unwrap().wait().unwrap();
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, IngestOutcome::Waiting { .. })), "{outcomes:?}");
+    meet(&mut a, &mut b);
+    assert_eq!(b.payloads(), ["after what w wrote"]);
+    assert!(matches!(b.subject.explain(w.author, 1).unwrap(), Explanation::LeftOut { .. }));
+    // And what depends on more of it is not held up.
+    w.add("more");
+    meet(&mut w, &mut a);
+    a.add("after more");
+    meet(&mut a, &mut b);
+    assert_eq!(b.payloads(), ["after what w wrote", "after more"]);
+}
+
+/// The creator, a writer who has joined, and somebody who may be an owner.
+fn owned_with_a_writer() -> (Side, Side, Side) {
+    let (a, w, b) = (Side::new(), Side::new(), Side::new());
+    let board = a.node.create_owned("board").unwrap();
+    let ticket = board.ticket().unwrap();
+    let mut a = Side::of(a.node, board);
+    a.subject.grant(w.author, Role::Writer).unwrap();
+    a.subject.grant(b.author, Role::Owner).unwrap();
+    let subject = w.node.join(&ticket).unwrap();
+    let mut w = Side::of(w.node, subject);
+    meet(&mut a, &mut w);
+    (a, w, b)
+}
+
+#[test]
+fn what_waits_still_is_no_news() {
+    let (a, mut d) = (Side::new(), Side::new());
+    let ticket = a.subject.ticket().unwrap();
+    let (mut a, mut b) = (a, Side::joined(&ticket, ReplicaFilter::all().event_type(ADD)));
+    a.say(XaeroEvent::new("secret", OTHER));
+    meet(&mut a, &mut b);
+    b.add("depends on what d will not get");
+    greet(&mut b, &mut d);
+    assert_eq!(carry(&b, &mut d).1, Taken { new: 1, known: 0 });
+    assert_eq!(carry(&b, &mut d).1, Taken { new: 0, known: 1 }, "or the two would go on for ever");
+}
+
+#[test]
+fn little_that_is_wanted_is_found_among_much_that_is_not() {
+    let mut a = Side::new();
+    let (much, little) = (a.node.identity("much").unwrap(), a.node.identity("little").unwrap());
+    for n in 0..3 {
+        let events = (0..20_000_u32).map(|n| XaeroEvent::new(n.to_le_bytes(), CRDT_SET_ADD).by(much));
+        for receipt in a.subject.publish_all(events) {
+            receipt.wait().unwrap();
+        }
+        a.say(XaeroEvent::new(format!("little {n}"), CRDT_SET_ADD).by(little));
+    }
+    let mut b = Side::joined(&a.subject.ticket().unwrap(), ReplicaFilter::all().author(little));
+    assert_eq!(meet(&mut a, &mut b).0, Taken { new: 3, known: 0 });
+    assert_eq!(b.payloads(), ["little 0", "little 1", "little 2"]);
+}
