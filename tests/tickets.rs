@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use xaeroflux::{
-    Error, Node, ShareError, Subject, SubjectId, SubjectKind, SubjectSecret, SubjectTicket, XaeroEvent,
+    Error, NetworkConfig, Node, ShareError, Subject, SubjectId, SubjectKind, SubjectSecret, SubjectTicket, XaeroEvent,
     event::CRDT_SET_ADD, wire::name::open_subject_id,
 };
 
@@ -39,6 +39,15 @@ fn a_subject_without_an_event_is_shared_by_its_first_ticket_and_stays_so() {
     assert_eq!(node.subject("tags").ticket().unwrap(), first);
     assert_eq!(first.peers().len(), 1, "this node, and no address");
     assert!(first.peers()[0].addrs.is_empty());
+}
+
+#[test]
+fn a_ticket_tells_of_the_relay_before_that_has_answered() {
+    // Nobody listens there.
+    let network = NetworkConfig::new().listen(([127, 0, 0, 1], 0).into()).relay("http://127.0.0.1:9");
+    let node = Node::builder().network(network).ephemeral().unwrap();
+    let ticket = node.subject("tags").ticket().unwrap();
+    assert_eq!(ticket.peers()[0].relay.as_deref(), Some("http://127.0.0.1:9/"));
 }
 
 #[test]

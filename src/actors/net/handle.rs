@@ -168,8 +168,13 @@ impl NetHandle {
                 addrs.push(bound);
             }
         }
-        let relay = addr.and_then(|addr| addr.relay_urls().next().map(ToString::to_string));
-        PeerAddr { endpoint: self.endpoint_id(), addrs, relay }
+        let relay = addr.and_then(|addr| addr.relay_urls().next().cloned()).or_else(|| {
+            // Which of its relays a node keeps to is known once they have answered. Where there is one it is that one, and
+            // a ticket that is made at once says so.
+            let first = self.0.shared.config.relays().first()?;
+            super::endpoint::relay_url(first).ok()
+        });
+        PeerAddr { endpoint: self.endpoint_id(), addrs, relay: relay.map(|relay| relay.to_string()) }
     }
 
     /// Keeps a connection to this peer from now on.
