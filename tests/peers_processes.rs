@@ -85,7 +85,7 @@ fn a_line_of_five_converges_again_after_the_one_in_the_middle_was_killed() {
 #[test]
 fn a_sync_that_is_killed_in_the_middle_goes_on_and_nothing_is_lost_or_doubled() {
     /// A sync of so many takes several commits.
-    const EVENTS: u64 = 20_000;
+    const EVENTS: u64 = 60_000;
     let rounds = std::env::var(ROUNDS).map_or(5, |rounds| rounds.parse().unwrap());
     let (sender, receiver) = (Machine::new(), Machine::new());
     let mut sending = sender.serve();

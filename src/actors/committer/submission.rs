@@ -18,7 +18,7 @@ use crate::{
         head::SignedHead,
         id::{Dot, EventId, XaeroID},
         key::PublicKey,
-        mmr::Hash,
+        mmr::{Hash, Peaks},
     },
 };
 
@@ -108,6 +108,8 @@ pub(crate) struct ForeignBatch {
     pub(crate) ids: Vec<EventId>,
     /// Whether signed heads of their authors cover them all.
     pub(crate) is_verified: bool,
+    /// The logs that the frames were shown to continue.
+    pub(crate) before: Vec<(XaeroID, Peaks)>,
     /// Such heads, verified, which become the newest of their authors where the log reaches as far.
     pub(crate) heads: Vec<SignedHead>,
     /// Such heads over more than the frames, with what shows that the log is a beginning of it.

@@ -37,7 +37,7 @@ use crate::{
         frame::{self, FrameError},
         id::{Dot, EventId, SubjectId, XaeroID},
         limits::MAX_DEPS,
-        mmr::Hash,
+        mmr::{Hash, Peaks},
         record::{Preimages, Record},
     },
 };
@@ -177,7 +177,7 @@ impl LogWriter {
                 let mut outcomes = Vec::with_capacity(foreign.frames.len());
                 let ids = foreign.ids.iter().map(|id| Some(*id)).chain(std::iter::repeat(None));
                 // Verified events follow from each other: what comes after one that is not the log's own is not for this log.
-                let mut parted: SmallVec<[XaeroID; 2]> = SmallVec::new();
+                let mut parted = self.parted(log.id, &foreign.before);
                 for (frame, id) in foreign.frames.iter().zip(ids) {
                     // Looked at only then: it costs as much as all the rest.
                     if foreign.is_verified && !parted.is_empty() {
@@ -261,6 +261,17 @@ impl LogWriter {
                 Ok(Outcome::Done)
             }
         }
+    }
+
+    /// The authors whose logs here are as long as what was to be continued, and others.
+    fn parted(&self, id: SubjectId, before: &[(XaeroID, Peaks)]) -> SmallVec<[XaeroID; 2]> {
+        let Some(subject) = self.subjects.get(&id) else { return SmallVec::new() };
+        let is_other = |(author, before): &&(XaeroID, Peaks)| {
+            let (slot, _) = subject.head.author(*author);
+            let tree = subject.head.tree(slot).map(|(_, tree)| &tree.peaks);
+            tree.is_some_and(|peaks| peaks.len() == before.len() && peaks != before)
+        };
+        before.iter().filter(is_other).map(|(author, _)| *author).collect()
     }
 
     fn write_local(

@@ -219,6 +219,7 @@ impl Intake {
             }
         }
         for author in &checked.authors {
+            batch.before.push((author.author, author.before.clone()));
             let proof = chunk.proofs().get(author.place);
             match proof.map(|proof| proof.head.clone()) {
                 Some(head) if head.head().length == author.after.len() => batch.heads.push(head),

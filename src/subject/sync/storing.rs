@@ -1,8 +1,10 @@
 //! The storing of one session: chunks and evidence that came, verified and handed to the log in their order.
 //!
-//! One chunk is committed while the next is verified. Each is answered when it is durable, in the order in which they came.
+//! Some are committed together while the next is verified. Each is answered when it is durable, in the order in which they came. What
+//! a chunk builds upon may still be underway: the committer compares each author's log with it.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -60,51 +62,24 @@ struct Underway {
     outcomes: oneshot::Receiver<Result<Vec<IngestOutcome>, StorageError>>,
 }
 
+/// What is to be done next.
+enum Next {
+    Arrived(Arrived),
+    /// The oldest of what is underway is dealt with.
+    Stored(Underway, Result<Vec<IngestOutcome>, StorageError>),
+    /// The session is over, and all is dealt with.
+    Nothing,
+}
+
 impl Storing {
     /// Until nothing more comes, or something was not taken. What waits is bounded by what the session lets come.
     pub(super) async fn run(mut self, mut arrived: UnboundedReceiver<Arrived>) {
-        let mut underway: Option<Underway> = None;
+        let mut underway: VecDeque<Underway> = VecDeque::new();
         loop {
-            let next = match underway {
-                None => arrived.recv().await,
-                // What has arrived is verified first, while the other is committed.
-                Some(_) => arrived.try_recv().ok(),
-            };
-            let result = match (next, underway.take()) {
-                (None, None) => return,
-                (None, Some(before)) => self.settle(before).await,
-                (Some(Arrived::Events(chunk)), before) => {
-                    let verdict = self.receive(chunk).await;
-                    let settled = match before {
-                        Some(before) => self.settle(before).await,
-                        None => Ok(()),
-                    };
-                    match (settled, verdict) {
-                        (Ok(()), Ok((chunk, verdict))) => match self.go_on(chunk, verdict).await {
-                            Ok(next) => {
-                                underway = Some(next);
-                                Ok(())
-                            }
-                            Err(error) => Err(error),
-                        },
-                        (Err(error), _) | (_, Err(error)) => Err(error),
-                    }
-                }
-                (Some(Arrived::Asked), before) => {
-                    self.intake.asked();
-                    underway = before;
-                    Ok(())
-                }
-                (Some(Arrived::Fork(fork)), before) => {
-                    let settled = match before {
-                        Some(before) => self.settle(before).await,
-                        None => Ok(()),
-                    };
-                    match settled {
-                        Ok(()) => self.take_fork(*fork).await,
-                        Err(error) => Err(error),
-                    }
-                }
+            let result = match self.next(&mut arrived, &mut underway).await {
+                Next::Stored(underway, outcomes) => self.settle(underway, outcomes).await,
+                Next::Arrived(arrived) => self.take(arrived, &mut underway).await,
+                Next::Nothing => return,
             };
             if let Err(error) = result {
                 // Nobody listens where the session has ended.
@@ -112,6 +87,46 @@ impl Storing {
                 return;
             }
         }
+    }
+
+    /// What has arrived is verified first, while others are committed: the more of them are, the fewer syncs they take.
+    async fn next(&self, arrived: &mut UnboundedReceiver<Arrived>, underway: &mut VecDeque<Underway>) -> Next {
+        let Some(first) = underway.front_mut() else {
+            return arrived.recv().await.map_or(Next::Nothing, Next::Arrived);
+        };
+        let outcomes = tokio::select! {
+            biased;
+            Some(arrived) = arrived.recv() => return Next::Arrived(arrived),
+            outcomes = &mut first.outcomes => outcomes.unwrap_or(Err(StorageError::Closed)),
+        };
+        underway.pop_front().map_or(Next::Nothing, |first| Next::Stored(first, outcomes))
+    }
+
+    async fn take(&mut self, arrived: Arrived, underway: &mut VecDeque<Underway>) -> Result<(), IntakeError> {
+        match arrived {
+            Arrived::Events(chunk) => {
+                let (chunk, verdict) = self.receive(chunk).await?;
+                if matches!(verdict, Verdict::Forked(_)) {
+                    self.settle_all(underway).await?;
+                }
+                let next = self.go_on(chunk, verdict).await?;
+                underway.push_back(next);
+            }
+            Arrived::Asked => self.intake.asked(),
+            Arrived::Fork(fork) => {
+                self.settle_all(underway).await?;
+                self.take_fork(*fork).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle_all(&mut self, underway: &mut VecDeque<Underway>) -> Result<(), IntakeError> {
+        while let Some(mut first) = underway.pop_front() {
+            let outcomes = (&mut first.outcomes).await.unwrap_or(Err(StorageError::Closed));
+            self.settle(first, outcomes).await?;
+        }
+        Ok(())
     }
 
     async fn receive(&mut self, chunk: Events) -> Result<(Events, Verdict), IntakeError> {
@@ -149,10 +164,12 @@ impl Storing {
         Err(StorageError::Engine { action: "storing events of a peer", reason }.into())
     }
 
-    /// Waits until the chunk is durable, and says what became of it.
-    async fn settle(&mut self, underway: Underway) -> Result<(), IntakeError> {
-        let Underway { chunk, verified, outcomes } = underway;
-        let mut outcomes = outcomes.await.unwrap_or(Err(StorageError::Closed));
+    /// Says what became of a chunk that was handed over, and waits until it is durable where there was no room for it.
+    async fn settle(
+        &mut self,
+        Underway { chunk, verified, .. }: Underway,
+        mut outcomes: Result<Vec<IngestOutcome>, StorageError>,
+    ) -> Result<(), IntakeError> {
         let mut pause = FIRST_PAUSE;
         for _ in 0..TRIES {
             if !matches!(outcomes, Err(StorageError::Busy)) {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-/// Chunks and pieces of evidence that are being stored at once: one is committed while the next is verified. More would only
-/// fill memory, 6 MiB each.
-pub const MAX_STORING: usize = 2;
+/// Bytes of chunks that are being stored at once: some are committed together while the next is verified. While there are as many,
+/// nothing more is read; so there may be as many and the longest chunk, twice 6 MiB.
+pub const MAX_STORING_BYTES: usize = 6 << 20;
+
+/// Chunks and pieces of evidence that are being stored at once, however short they are.
+pub const MAX_STORING: usize = 8;
 
 /// Most authors of a version vector: 3.7 MB of what a peer makes us keep. A subject with more writers than that needs another way
 /// to compare.

@@ -6,7 +6,6 @@ use super::{
     EndReason, Input, Offence, Output, StoreOutcome,
     bucket::Bucket,
     compare::{Announce, Look, Sight},
-    limits::MAX_STORING,
     receive::Receive,
     send::Sending,
 };
@@ -107,7 +106,7 @@ impl Session {
     /// Whether the next message may be read from the stream. While it may not, the peer is held up by the stream's own flow control.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        self.stage != Stage::Ended && self.receive.storing() < MAX_STORING
+        self.stage != Stage::Ended && !self.receive.is_full()
     }
 
     /// How far it is.

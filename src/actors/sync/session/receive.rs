@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 use super::{
     EndReason, Offence, Output, Session,
     compare::{Announce, Look},
-    limits::{FIRST_BACKOFF, MAX_BARREN, MAX_STALLS, PUSH_LAPSE, STALL},
+    limits::{FIRST_BACKOFF, MAX_BARREN, MAX_STALLS, MAX_STORING, MAX_STORING_BYTES, PUSH_LAPSE, STALL},
 };
 use crate::wire::{
     mmr::Hash,
@@ -27,8 +27,19 @@ enum Turn {
 /// What is being stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Storing {
-    Events,
+    /// A chunk of so many bytes.
+    Events(usize),
     Fork,
+}
+
+impl Storing {
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Events(bytes) => bytes,
+            // Few come, and each is short.
+            Self::Fork => 0,
+        }
+    }
 }
 
 /// A version vector of ours that is being answered.
@@ -66,8 +77,10 @@ impl Receive {
         [self.stall_at, self.retry_at].into_iter().flatten().min()
     }
 
-    pub(super) fn storing(&self) -> usize {
-        self.storing.len()
+    /// Whether as much is being stored as may be.
+    pub(super) fn is_full(&self) -> bool {
+        let bytes = self.storing.iter().fold(0_usize, |sum, what| sum.saturating_add(what.bytes()));
+        self.storing.len() >= MAX_STORING || bytes >= MAX_STORING_BYTES
     }
 
     pub(super) const fn is_downloading(&self) -> bool {
@@ -171,7 +184,7 @@ impl Session {
         if !self.receive.has_asked(now) {
             return Err(Offence::UnaskedEvents);
         }
-        self.receive.storing.push_back(Storing::Events);
+        self.receive.storing.push_back(Storing::Events(events.body().len()));
         out.push(Output::Store(events));
         Ok(())
     }
@@ -195,7 +208,7 @@ impl Session {
     /// The oldest of what is being stored is stored.
     pub(super) fn stored(&mut self, now: Duration, new: u64, out: &mut Vec<Output>) {
         let Some(what) = self.receive.storing.pop_front() else { return };
-        if what == Storing::Events && new > 0 {
+        if matches!(what, Storing::Events(_)) && new > 0 {
             self.sight.was_useful();
             let receive = &mut self.receive;
             receive.from_peer = receive.from_peer.saturating_add(new);
@@ -207,7 +220,7 @@ impl Session {
             }
         }
         if let Some(download) = &mut self.receive.download {
-            if what == Storing::Events {
+            if matches!(what, Storing::Events(_)) {
                 download.new = download.new.saturating_add(new);
             }
             if let Some((_, _, left)) = &mut download.caught_up {

@@ -127,7 +127,7 @@ fn a_download_is_turn_vector_chunks_caught_up_and_the_turn_goes_back_when_all_is
 }
 
 #[test]
-fn while_two_chunks_are_being_stored_no_further_one_is_read() {
+fn while_as_much_is_being_stored_as_may_be_no_further_chunk_is_read() {
     let mut alone = Alone::downloading();
     for _ in 0..MAX_STORING {
         assert!(alone.session.wants_input());
