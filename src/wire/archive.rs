@@ -24,8 +24,9 @@ pub fn open(bytes: &[u8]) -> Result<(RecordView<'_>, usize), FrameError> {
 
 /// As [`open`], without the frame's checksum. All else is checked.
 ///
-/// Only for bytes inside of a block of a sealed segment whose own checksum was compared for this very reading: it covers
-/// all frames in it, so that comparing theirs as well would say the same twice.
+/// Only for bytes inside of a block of a sealed segment whose own checksum was compared for this very reading (it covers
+/// all frames in it, so that comparing theirs as well would say the same twice), and for frames in memory that were opened there
+/// before.
 pub(crate) fn open_verified(bytes: &[u8]) -> Result<(RecordView<'_>, usize), FrameError> {
     let frame = frame::decode_verified(bytes)?;
     Ok((check(&frame)?, frame.length))

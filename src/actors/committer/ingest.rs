@@ -237,7 +237,9 @@ impl LogWriter {
         now_ms: u64,
     ) -> Result<IngestOutcome, StorageError> {
         let refused = |why| Ok(IngestOutcome::Refused(why));
-        let (record, length) = match archive::open(frame) {
+        // What is verified was read a moment ago, checksum and all, out of the same memory.
+        let opened = if is_verified { archive::open_verified(frame) } else { archive::open(frame) };
+        let (record, length) = match opened {
             Ok(opened) => opened,
             Err(error) => return refused(error.into()),
         };

@@ -136,7 +136,7 @@ impl Store {
         // LMDB syncs its file, but not the directory that the file's name is in.
         sync_dir(dir)?;
         preflight::mark_begun(dir)?;
-        let segments = Arc::new(Segments::new(dir, segment_bytes));
+        let segments = Arc::new(Segments::new(dir, segment_bytes, u64::try_from(map_size).unwrap_or(u64::MAX)));
         segments.recover(&env)?;
         let store = Arc::new(Self {
             dir: dir.to_owned(),
