@@ -365,7 +365,7 @@ fn an_event_whose_causes_are_missing_waits_over_a_restart_and_follows_them() {
     let _handle = subject.run().unwrap();
     assert_eq!(subject.count().unwrap(), 0);
     let [first, second, _] = frames(&subject);
-    assert_eq!(ingest_one(&subject, second), IngestOutcome::Waiting { dot: a2, missing: a1 });
+    assert_eq!(ingest_one(&subject, second), IngestOutcome::StillWaiting(a2));
     assert_eq!(ingest_one(&subject, first), IngestOutcome::Stored(a1));
     let expected: [&[u8]; 3] = [b"first", b"its author's next", b"an answer"];
     assert_eq!(payloads_of(&subject), expected);

@@ -177,7 +177,10 @@ fn deliver(
 fn settle(call: IngestReceipt) -> Result<(), BadHistory> {
     for outcome in call.wait_timeout(PATIENCE).ok_or("events did not become durable in time")?? {
         match outcome {
-            IngestOutcome::Stored(_) | IngestOutcome::Duplicate(_) | IngestOutcome::Waiting { .. } => {}
+            IngestOutcome::Stored(_)
+            | IngestOutcome::Duplicate(_)
+            | IngestOutcome::Waiting { .. }
+            | IngestOutcome::StillWaiting(_) => {}
             IngestOutcome::Refused(refusal) => return Err(refusal.into()),
             other => return Err(format!("an event was not taken: {other:?}").into()),
         }
