@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::{
+    partial::Part,
     waiting::Awaits,
     writer::{Frame, LogWriter},
 };
@@ -31,9 +32,8 @@ use crate::{
         archive,
         clock::Clock,
         control::Control,
-        event::EventType,
         frame::FrameError,
-        id::{Dot, EventId, SubjectId, XaeroID},
+        id::{Dot, EventId, SubjectId},
         record::RecordView,
     },
 };
@@ -185,18 +185,6 @@ impl Arrival {
         let enters = self.clock.millis().saturating_sub(MAX_CLOCK_AHEAD_MS);
         (enters > now_ms).then_some(Awaits::Time(enters))
     }
-}
-
-/// What of an event is kept, where a part of its subject is.
-enum Part {
-    /// All.
-    Whole,
-    /// What there is of it.
-    AsItComes,
-    /// All but its payload.
-    Header,
-    /// Nothing.
-    Nothing,
 }
 
 /// Whether an event may be in a log.
@@ -460,47 +448,6 @@ impl LogWriter {
         let Arrival { clock, deps, .. } = &arrival;
         self.append_frame(txn, id, Frame { dot, clock: *clock, deps, bytes, event, is_verified })?;
         Ok(true)
-    }
-
-    /// What of an event is kept here.
-    fn part_of(&self, id: SubjectId, record: &RecordView<'_>) -> Part {
-        let Some(subject) = self.subjects.get(&id) else { return Part::Whole };
-        let Some(filter) = &subject.head.partial else { return Part::Whole };
-        let author = record.author();
-        if filter.takes_author(author) && filter.takes(record) {
-            return Part::Whole;
-        }
-        if self.is_local(author) {
-            // A peer may not have heard yet that it is kept whole.
-            return Part::AsItComes;
-        }
-        if filter.takes_author(author) {
-            return Part::Header;
-        }
-        // In an owned subject, what says who may write is kept, and with it the logs of those who may say it.
-        let is_kept = subject.rights.as_ref().is_some_and(|rights| {
-            let first = (record.event_type(), record.payload());
-            rights.charter.is_owner(author)
-                || (record.seq() == 1 && rights.charter.may_begin_owner(author, first.0, first.1))
-                || subject.waiting.contains(Dot::new(author, record.seq().saturating_sub(1)))
-        });
-        match (is_kept, record.event_type()) {
-            (false, _) => Part::Nothing,
-            (true, EventType::SystemEvent(_)) => Part::Whole,
-            (true, _) => Part::Header,
-        }
-    }
-
-    /// Whether the author's log is that of an owner of the subject.
-    pub(super) fn is_owner(&self, id: SubjectId, author: XaeroID) -> bool {
-        let rights = self.subjects.get(&id).and_then(|subject| subject.rights.as_ref());
-        rights.is_some_and(|rights| rights.charter.is_owner(author))
-    }
-
-    /// Whether the author writes, or wrote, on this node.
-    pub(super) fn is_local(&self, author: XaeroID) -> bool {
-        let keyring = self.keyring.as_ref();
-        keyring.is_some_and(|keyring| keyring.contains(author) || keyring.writing_for(author).is_some())
     }
 
     /// Whether an event all of whose causes are here may be in the log.

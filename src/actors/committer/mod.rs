@@ -6,7 +6,8 @@
 //! * [`submission`] is what is handed over, and what is answered.
 //! * [`writer`] appends: sequence numbers, clocks, causal dependencies, links, index rows. It owns the heads of all
 //!   subjects in use.
-//! * [`ingest`] is the same door for events made elsewhere, with [`waiting`] for those whose causes are missing.
+//! * [`ingest`] is the same door for events made elsewhere, with [`waiting`] for those whose causes are missing, and `partial`
+//!   for a subject of which a part is kept.
 //! * [`recover`] brings the writer back to what is durable, after a start as after a failed or interrupted commit.
 //! * [`heads`] has the heads of the authors' logs signed, and stores the signatures.
 //! * [`cuts`] ends the logs of authors who signed two histories; [`rights`] those of authors who were revoked, and lets in
@@ -30,6 +31,7 @@ pub(crate) mod explain;
 pub(crate) mod heads;
 pub(crate) mod heal;
 pub(crate) mod ingest;
+mod partial;
 pub(crate) mod questions;
 pub(crate) mod recover;
 pub(crate) mod rights;

@@ -28,7 +28,6 @@ use crate::{
     wire::{
         control::{Control, Genesis, Grant, Join, Revoke, Role},
         id::{Dot, SubjectId, XaeroID},
-        interest::ReplicaFilter,
         ticket::SubjectKind,
     },
 };
@@ -270,22 +269,6 @@ impl LogWriter {
         if genesis.subject_id() == id {
             self.own(id);
         }
-    }
-
-    /// Whether a subject may get this row: what part of it is kept does not change once there are events from elsewhere, or such
-    /// that wait. A row that is damaged says nothing of it.
-    pub(super) fn check_share(&self, txn: &impl Reads, id: SubjectId, row: &[u8]) -> Result<(), StorageError> {
-        let before = txn.get(Table::Shares, id.as_bytes())?.map(|row| Share::decode(id.as_bytes(), row));
-        let (Some(subject), Some(share)) = (self.subjects.get(&id), Share::decode(id.as_bytes(), row)) else {
-            return Ok(());
-        };
-        let known = before.map_or(Some(ReplicaFilter::all()), |share| share.map(|share| share.filter));
-        let is_foreign = subject.head.authors().any(|(_, author, _)| !self.is_local(author.author));
-        if known.is_some_and(|filter| filter != share.filter) && (is_foreign || !subject.waiting.is_empty()) {
-            let reason = "events from elsewhere have come meanwhile, so that it stays as it is".to_owned();
-            return Err(StorageError::Engine { action: "changing which part of a subject is kept", reason });
-        }
-        Ok(())
     }
 
     /// A subject gets this row in the table of those that are shared.
