@@ -116,7 +116,8 @@ impl Subject {
     }
 
     /// Takes the role of a key for ever, by the node's own identity. Of what the key has written, that counts which is here
-    /// now; what comes later from elsewhere is kept, and counts for nothing.
+    /// now; what comes later from elsewhere is kept, and counts for nothing. A partial replica that leaves out the key's log
+    /// cannot tell, and refuses.
     ///
     /// Only the creator takes an owner's role. Where the creator revokes an owner, all grants and revocations of the owner's
     /// that are not here yet are undone.

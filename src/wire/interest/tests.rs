@@ -69,6 +69,19 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn own_writers_are_added_until_there_is_no_room_and_none_is_taken_back() {
+    let filter = ReplicaFilter::all().author(id(1));
+    let first = Interest { filter, own: Vec::new() }.with_own(&[id(200), id(100), id(200)]);
+    assert_eq!(first.own, [id(100), id(200)]);
+    let writer = |n: u16| XaeroID::from(std::array::from_fn(|at| n.to_be_bytes()[at % 2]));
+    let many: Vec<XaeroID> = (0..300).map(writer).collect();
+    let full = first.with_own(&many);
+    assert_eq!(full.own.len(), MAX_OWN_WRITERS);
+    assert!(full.own.is_sorted() && [id(100), id(200)].iter().all(|own| full.own.contains(own)));
+    assert_eq!(full.with_own(&[id(250)]), full);
+}
+
+#[test]
 fn the_longest_interest_is_as_long_as_is_said() {
     let mut filter = ReplicaFilter::all();
     for variant in 0..5 {
