@@ -76,14 +76,19 @@ fn grown(dir: &Path, segment_bytes: u64) -> (Node, Subject, [XaeroID; 3]) {
             let others = other.publish_all(part.iter().map(|n| event(*n)));
             receipts.into_iter().chain(others).for_each(stored);
         }
-        drop(handles);
+        handles
     };
     let first = open();
     let authors = ["much", "little", "late"].map(|name| first.identity(name).unwrap());
-    publish(&first, 0..9_000, &authors, false);
-    drop(first);
+    drop((publish(&first, 0..9_000, &authors, false), first));
     let node = open();
-    publish(&node, 9_000..10_000, &authors, true);
+    let handles = publish(&node, 9_000..10_000, &authors, true);
+    if segment_bytes < u64::MAX {
+        // They are written when less is going on, by subjects that run.
+        let files = || std::fs::read_dir(dir.join("segments")).map(Iterator::count);
+        until("several segments are sealed", || files().is_ok_and(|files| files > 4));
+    }
+    drop(handles);
     let subject = node.subject("s");
     (node, subject, authors)
 }
@@ -99,11 +104,6 @@ fn a_replay_has_exactly_the_events_that_were_asked_for_in_the_order_of_the_log()
 fn a_replay_from_sealed_segments_is_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let (_node, subject, authors) = grown(dir.path(), 256 << 10);
-    let sealed = || {
-        let files = std::fs::read_dir(dir.path().join("segments")).map(Iterator::count);
-        files.is_ok_and(|files| files > 4)
-    };
-    until("several segments are sealed", sealed);
     assert_exact(&subject, authors);
 }
 
