@@ -92,7 +92,11 @@ fn a_sync_that_is_killed_in_the_middle_goes_on_and_nothing_is_lost_or_doubled() 
     let addr = sending.addr();
     receiver.join(&sender.ticket("s"));
     let (mut published, mut in_the_middle) = (Vec::new(), 0);
-    for round in 0..rounds {
+    // As many more as it takes: how often it is in the middle depends on the machine.
+    for round in 0..3 * rounds {
+        if round >= rounds && in_the_middle * 2 >= rounds {
+            break;
+        }
         let before = receiver.count("s");
         let new = texts(&format!("round {round}"), EVENTS);
         sender.publish("s", &new);
@@ -121,7 +125,7 @@ fn a_sync_that_is_killed_in_the_middle_goes_on_and_nothing_is_lost_or_doubled() 
     for machine in [&sender, &receiver] {
         machine.ok("verify", "");
     }
-    assert!(in_the_middle * 5 >= rounds, "only {in_the_middle} of {rounds} were killed in the middle");
+    assert!(in_the_middle * 2 >= rounds, "only {in_the_middle} of {rounds} were killed in the middle");
 }
 
 #[test]

@@ -250,22 +250,10 @@ fn what_nobody_signed_waits_until_it_is() {
 
 #[test]
 fn what_is_past_the_end_of_a_role_is_exchanged_and_counts_on_neither_side() {
-    let on = |node: Node, subject: Subject| {
-        let (author, handle) = (node.own_identity().unwrap(), subject.run().unwrap());
-        let (engine, log) = subject.log().unwrap();
-        Side {
-            subject,
-            replica: Replica { engine, log, interests: Arc::default() },
-            author,
-            intake: Intake::default(),
-            _handle: handle,
-            node,
-        }
-    };
     let (first, second) = (Node::ephemeral().unwrap(), Node::ephemeral().unwrap());
     let board = first.create_owned("board").unwrap();
     let there = second.name_owned("ours", board.id()).unwrap();
-    let (mut owner, mut writer) = (on(first, board), on(second, there));
+    let (mut owner, mut writer) = (Side::of(first, board), Side::of(second, there));
     owner.subject.grant(writer.author, crate::Role::Writer).unwrap();
     carry(&owner, &mut writer);
     writer.add("kept");
